@@ -1,0 +1,45 @@
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types unit slow benchmark clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+help:  ## Show what one can do here
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml .venv/installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+install: .venv/installed  ## Create .venv and install what running needs
+
+demo: install  ## Train a small PIC on bundled photographs and open its report: minutes on a CPU
+	$(BIN)/python train.py
+
+test: lint types unit  ## Lint, check types and run the tests: what CI runs
+
+lint: .venv/installed-dev  ## Check style with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed-dev  ## Check types with mypy
+	$(BIN)/mypy
+
+unit: .venv/installed-dev  ## Run the default tests
+	$(BIN)/python -m pytest
+
+slow: .venv/installed-dev  ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+benchmark: install  ## Measure cached against naive sampling
+	$(BIN)/python benchmarks/sampling.py
+
+clean:  ## Remove .venv and caches; runs stay
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

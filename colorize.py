@@ -1,0 +1,143 @@
+"""Colour photographs.
+
+python colorize.py old_photos/ portrait.jpg --checkpoint runs/pic_photos/RUN --samples 4 --out colorized
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.command import errors_as_sentences
+
+if TYPE_CHECKING:
+    from lightning_modules.colorizer import Colorizer
+
+EXAMPLE = "example: python colorize.py old_photos/ --checkpoint runs/pic_photos/RUN --samples 4 --out colorized"
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Colour photographs.", epilog=EXAMPLE)
+    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_FOLDER", help="pictures, or folders of them")
+    parser.add_argument("--checkpoint", required=True, metavar="RUN", help="a run's directory, or a .ckpt file")
+    parser.add_argument("--samples", type=positive, default=1, help="colourings of each photo (default: 1)")
+    parser.add_argument("--out", type=Path, default=Path("colorized"), help="folder to write to (default: colorized)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the draws; the same seed, the same colours (default: 0)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a hyper-parameter: temperature=0.8"
+    )
+    return parser.parse_args(arguments)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def colorize(arguments: argparse.Namespace) -> int:
+    """Colour every photo; returns how many had to be skipped."""
+    from rich.progress import track
+
+    from datamodules.pictures import read_picture
+    from evaluation.record import file_sha256, write_json
+    from lightning_modules.colorizer import Colorizer, choose_device, find_checkpoint
+
+    checkpoint = find_checkpoint(arguments.checkpoint)
+    overrides = parse_overrides(arguments.set)
+    colorizer = Colorizer.load(checkpoint, **overrides).to(choose_device(arguments.device))
+    photos = outputs_of(arguments.photos, arguments.out)
+    made: list[dict[str, Any]] = []
+    skipped: list[str] = []
+    for photo, output in track(photos.items(), "colouring", disable=len(photos) == 1):
+        try:
+            rgb = read_picture(photo)
+            files = colorize_photo(colorizer, rgb, output, arguments.samples, arguments.seed)
+        except (ValueError, OSError) as error:
+            skipped.append(str(error))
+            print(f"skipped: {error}", file=sys.stderr)
+            continue
+        made.append({"photo": str(photo), "seed": arguments.seed, "files": [str(file) for file in files]})
+    record = {
+        "method": type(colorizer).__name__,
+        "checkpoint": {"path": str(checkpoint), "sha256": file_sha256(checkpoint)},
+        "overrides": overrides,
+        "coloured": made,
+        "skipped": skipped,
+    }
+    write_json(arguments.out / "colorize.json", record)
+    print(f"{len(made)} of {len(photos)} photos coloured in {arguments.out}")
+    return len(skipped)
+
+
+def outputs_of(sources: list[Path], out: Path) -> dict[Path, Path]:
+    """Each photo and the path, without suffix, of what is made of it; folders keep their inner layout."""
+    from datamodules.pictures import find_pictures
+
+    outputs: dict[Path, Path] = {}
+    for source in sources:
+        pictures = find_pictures(source) if source.is_dir() else [source]
+        for picture in pictures:
+            relative = picture.relative_to(source) if source.is_dir() else Path(picture.name)
+            output = out / relative.with_suffix("")
+            if output in outputs.values():
+                output = output.with_name(relative.name.replace(".", "_"))
+            number = 2
+            while output in outputs.values():
+                output, number = output.with_name(f"{relative.name.replace('.', '_')}_{number}"), number + 1
+            outputs[picture] = output
+    return outputs
+
+
+def colorize_photo(colorizer: Colorizer, rgb: Any, output: Path, samples: int, seed: int) -> list[Path]:
+    """Write `<output>_<sample>.png` and, of several samples, `<output>_sheet.png`."""
+    import torch
+    from PIL.PngImagePlugin import PngInfo
+
+    from evaluation.report.sheet import contact_sheet, grey_of, to_image
+    from lightning_modules.color import to_float
+
+    rgb = to_float(rgb)[None].to(colorizer.device)
+    generator = torch.Generator(colorizer.device).manual_seed(seed)
+    drawn = colorizer.colorize(colorizer.luminance(rgb), samples=samples, generator=generator)[0]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    files = []
+    for sample, picture in enumerate(drawn):
+        notes = PngInfo()
+        notes.add_text("Software", f"chromalab {type(colorizer).__name__}, seed {seed}, sample {sample}")
+        files.append(output.with_name(f"{output.name}_{sample}.png"))
+        to_image(picture).save(files[-1], pnginfo=notes)
+    captions = ["grey", *(f"sample {sample}" for sample in range(samples))]
+    files.append(output.with_name(f"{output.name}_sheet.png"))
+    contact_sheet([[grey_of(rgb)[0], *drawn]], captions, cell_height=256).save(files[-1])
+    return files
+
+
+def parse_overrides(settings: list[str]) -> dict[str, Any]:
+    """`name=value` settings, the values read as YAML."""
+    import yaml
+
+    overrides = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes NAME=VALUE, such as temperature=0.8, not {setting}")
+        overrides[name] = yaml.safe_load(value)
+    return overrides
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line: status 1 if a photo was skipped."""
+    with errors_as_sentences():
+        sys.exit(1 if colorize(parse(arguments)) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Every number of an experiment, composed by Hydra."""

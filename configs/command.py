@@ -1,0 +1,106 @@
+"""Hydra's command line, with errors that a person can act on."""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+FULL_TRACE = "HYDRA_FULL_ERROR"
+
+
+def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
+    """Run `task` on the config that `config_name` and the command line compose.
+
+    A mistake of the user's ends the program with one sentence and status 1; `HYDRA_FULL_ERROR=1` shows the trace.
+    """
+    with errors_as_sentences():
+        # Hydra then lets errors through, to be worded here.
+        os.environ[FULL_TRACE] = "1"
+        hydra.main(version_base="1.3", config_path="pkg://configs", config_name=config_name)(task)()
+
+
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Turn what a user's mistake raises into one line on standard error and exit status 1."""
+    if os.environ.get(FULL_TRACE) == "1":
+        yield
+        return
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nstopped by Ctrl-C; what was written is kept", file=sys.stderr)
+        sys.exit(130)
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+        print(f"error: {sentence_of(error)}\n(set {FULL_TRACE}=1 for the trace)", file=sys.stderr)
+        sys.exit(1)
+
+
+def sentence_of(error: BaseException) -> str:
+    """What went wrong, in words, with the nearest name where one was mistyped."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        options = sorted(error.options)
+        return f"there is no {group} called {name}{nearest(name, options)}; {group} is one of {', '.join(options)}"
+    if isinstance(error, InstantiationException):
+        cause = error.__cause__
+        target = re.search(r"target '?([\w.]+)", str(error))
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(cause or error))
+        if unknown and target:
+            return f"{target[1]} takes no {unknown[1]}; --help shows what the config holds"
+        return sentence_of(cause) if cause else first_line(error)
+    if mistyped := re.search(r"Could not override '([^']+)'", str(error)):
+        key = mistyped[1]
+        return f"the config has no {key}{nearest(key, known_keys())}; add a new key with +{key}=..."
+    if missing := re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", str(error)):
+        return f"the config has no {missing[2]}{nearest(missing[2], known_keys())}"
+    return first_line(error)
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """`; did you mean X?`, if some name is close."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The error's text up to the first blank line, on one line."""
+    return " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
+
+
+def known_keys() -> list[str]:
+    """Every dotted key of the config that the program's own command line composes without its value overrides."""
+    from hydra import compose, initialize_config_module
+
+    script = os.path.splitext(os.path.basename(sys.argv[0]))[0]  # noqa: PTH119, PTH122
+    choices = [argument for argument in sys.argv[1:] if "." not in argument.split("=")[0] and "=" in argument]
+    for overrides in (choices, []):
+        try:
+            with initialize_config_module("configs", version_base="1.3"):
+                return list(dotted(compose(script, overrides)))
+        except (HydraException, OmegaConfBaseException):
+            continue
+    return []
+
+
+def dotted(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    """The dotted names of a config's nodes."""
+    for key in map(str, config):
+        name = f"{prefix}{key}"
+        yield name
+        child: Any = config._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            yield from dotted(child, f"{name}.")
+
+
+def config_names(group: str) -> list[str]:
+    """The names in a config group: `config_names("experiment")` is the catalogue of what can be reproduced."""
+    return sorted(path.name.removesuffix(".yaml") for path in files("configs").joinpath(group).iterdir())

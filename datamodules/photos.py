@@ -1,0 +1,159 @@
+"""A folder of anybody's photographs, or the ones that scikit-image and scikit-learn ship: no network needed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+from torchvision.transforms.v2.functional import InterpolationMode, resize
+
+from datamodules.base import PictureDataModule
+from datamodules.loader import Visit, generator_of
+from datamodules.pictures import find_pictures, is_grey, read_pictures, squash
+
+BUNDLED_TRAINING = (
+    "skimage.data/astronaut.png",
+    "skimage.data/hubble_deep_field.jpg",
+    "skimage.data/ihc.png",
+    "skimage.data/motorcycle_left.png",
+    "skimage.data/motorcycle_right.png",
+    "skimage.data/retina.jpg",
+    "sklearn.datasets.images/china.jpg",
+    "sklearn.datasets.images/flower.jpg",
+)
+BUNDLED_HELD_OUT = ("skimage.data/chelsea.png", "skimage.data/coffee.png", "skimage.data/rocket.jpg")
+LONGEST_KEPT_SIDE = 1024
+
+
+@dataclass(frozen=True)
+class RandomCrops:
+    """Square crops of pictures of any size, mirrored at random: each side length between two bounds is as likely.
+
+    Attributes:
+        pictures: uint8, (3, H, W) each.
+        keys: Their names.
+        resolution: Side of the crops once resized.
+        visits: Crops in an epoch.
+        seed: Of the crops.
+    """
+
+    pictures: Sequence[Tensor]
+    keys: Sequence[str]
+    resolution: int
+    visits: int
+    seed: int
+
+    def __len__(self) -> int:
+        return self.visits
+
+    def __getitem__(self, visit: Visit) -> dict[str, Any]:
+        generator = generator_of(self.seed, visit.epoch, visit.picture)
+        which = visit.picture % len(self.pictures)
+        picture = self.pictures[which]
+        height, width = picture.shape[1:]
+        longest = min(height, width)
+        shortest = min(self.resolution, longest)
+        scale, down, across, coin = torch.rand(4, generator=generator).tolist()
+        side = shortest + round(scale * (longest - shortest))
+        top, left = int(down * (height - side + 1)), int(across * (width - side + 1))
+        crop = squash(picture[:, top : top + side, left : left + side], self.resolution)
+        return {"rgb": crop.flip(-1) if coin < 0.5 else crop, "key": self.keys[which]}
+
+
+@dataclass(frozen=True)
+class CentreCrops:
+    """The largest centred square of each picture, resized.
+
+    Attributes:
+        pictures: uint8, (3, H, W) each.
+        keys: Their names.
+        resolution: Side of the squares once resized.
+    """
+
+    pictures: Sequence[Tensor]
+    keys: Sequence[str]
+    resolution: int
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, visit: Visit) -> dict[str, Any]:
+        picture = self.pictures[visit.picture]
+        height, width = picture.shape[1:]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        crop = squash(picture[:, top : top + side, left : left + side], self.resolution)
+        return {"rgb": crop, "key": self.keys[visit.picture]}
+
+
+class Photos(PictureDataModule):
+    """Photographs of any size.
+
+    Args:
+        root: A folder; null takes the bundled pictures, three of which are held out.
+        resolution: Side of the square crops.
+        crops_per_epoch: Training crops an epoch.
+        validation_fraction: Share of a folder's pictures that is held out, one at least.
+        arguments: Those of `PictureDataModule`.
+    """
+
+    def __init__(
+        self,
+        root: str | None,
+        resolution: int,
+        crops_per_epoch: int,
+        validation_fraction: float,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(**arguments)
+        self.root, self.resolution = root, resolution
+        self.crops_per_epoch, self.validation_fraction = crops_per_epoch, validation_fraction
+
+    def setup(self, stage: str) -> None:
+        """Read the pictures; those that cannot be read, and grey ones, are named and left out."""
+        if hasattr(self, "test"):
+            return
+        training, held_out = self.paths()
+        if stage == "fit":
+            pictures, keys = self.read(training)
+            self.training = RandomCrops(pictures, keys, self.resolution, self.crops_per_epoch, self.seed)
+        self.validation = self.test = CentreCrops(*self.read(held_out), self.resolution)
+
+    def paths(self) -> tuple[list[Path], list[Path]]:
+        """The training files and the held-out ones."""
+        if self.root is None:
+            return bundled(BUNDLED_TRAINING), bundled(BUNDLED_HELD_OUT)
+        paths = find_pictures(Path(self.root))
+        if len(paths) < 2:
+            raise ValueError(f"{self.root} holds one picture; training and validation need one each at least")
+        order = torch.randperm(len(paths), generator=generator_of(self.seed)).tolist()
+        held_out = max(1, round(self.validation_fraction * len(paths)))
+        return [paths[i] for i in sorted(order[held_out:])], [paths[i] for i in sorted(order[:held_out])]
+
+    def read(self, paths: Sequence[Path]) -> tuple[list[Tensor], list[str]]:
+        """The pictures, at most `LONGEST_KEPT_SIDE` a side, and their names."""
+        pictures, keys = [], []
+        console = Console(stderr=True)
+        for path, picture in zip(paths, read_pictures(paths, "reading photographs"), strict=True):
+            if isinstance(picture, ValueError):
+                console.print(f"left out: {picture}", style="yellow")
+            elif is_grey(picture):
+                console.print(f"left out: {path} is grey and teaches no colour", style="yellow")
+            else:
+                if max(picture.shape[1:]) > LONGEST_KEPT_SIDE:
+                    shortest = round(LONGEST_KEPT_SIDE * min(picture.shape[1:]) / max(picture.shape[1:]))
+                    picture = resize(picture, [max(1, shortest)], InterpolationMode.BICUBIC, antialias=True)
+                pictures.append(picture)
+                keys.append(path.stem)
+        if not pictures:
+            raise ValueError(f"none of the {len(paths)} pictures from {paths[0].parent} can be used")
+        return pictures, keys
+
+
+def bundled(names: Sequence[str]) -> list[Path]:
+    """Where the packages keep these pictures."""
+    return [Path(str(files(package) / name)) for package, name in (full.split("/") for full in names)]

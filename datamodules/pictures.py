@@ -1,0 +1,79 @@
+"""Reading anybody's picture files."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from rich.progress import track
+from torch import Tensor
+from torchvision.transforms.v2.functional import InterpolationMode, resize
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+PICTURE_ERRORS = (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError)
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """The picture files below a folder, sorted.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist or holds none.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}; give one that holds pictures")
+    pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not pictures:
+        raise FileNotFoundError(f"{folder} holds no pictures ({' '.join(sorted(SUFFIXES))})")
+    return pictures
+
+
+def read_picture(path: Path) -> Tensor:
+    """Any picture as eight-bit RGB, `(3, H, W)`, turned upright by its EXIF orientation.
+
+    Grey, palette, CMYK and 16-bit pictures are converted; transparent ones are laid on white.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no picture, is damaged or is cut short.
+    """
+    try:
+        with Image.open(path) as opened:
+            picture = ImageOps.exif_transpose(opened)
+            if picture.mode.startswith("I") or picture.mode == "F":
+                values = np.asarray(picture, dtype=np.float64)
+                levels = 65535 if values.max(initial=0) > 255 or picture.mode.startswith("I;16") else 255
+                picture = Image.fromarray((values * (255 / levels)).round().clip(0, 255).astype(np.uint8))
+            if picture.has_transparency_data:
+                picture = picture.convert("RGBA")
+                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+            return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"there is no picture {path}") from error
+    except PICTURE_ERRORS as error:
+        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+
+
+def read_pictures(paths: Sequence[Path], description: str) -> Iterable[Tensor | ValueError]:
+    """Read many pictures in threads, in order, behind a progress bar; a bad one yields its error."""
+
+    def read(path: Path) -> Tensor | ValueError:
+        try:
+            return read_picture(path)
+        except ValueError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:
+        yield from track(pool.map(read, paths), description, total=len(paths), disable=len(paths) < 500)
+
+
+def is_grey(rgb: Tensor) -> bool:
+    """Whether a picture, `(3, H, W)`, has no colour at all: its three channels are equal."""
+    return bool((rgb[0] == rgb[1]).all() and (rgb[1] == rgb[2]).all())
+
+
+def squash(picture: Tensor, resolution: int) -> Tensor:
+    """Resize uint8 `(3, H, W)` to a square, whatever its aspect, with an antialiased bicubic filter."""
+    resized: Tensor = resize(picture, [resolution, resolution], InterpolationMode.BICUBIC, antialias=True)
+    return resized

@@ -1,0 +1,115 @@
+"""The two records of a run, `run.json` and `scores.json`: all that a leaderboard reads."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SCHEMA = 1
+PACKAGES = ("chromalab", "torch", "torchvision", "pytorch-lightning", "kornia", "webdataset", "hydra-core", "wandb")
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write a record so that a reader finds the old one or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(path.name + ".part")
+    half.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    half.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a record.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        ValueError: If it is no JSON object.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path.name} in {path.parent}; is that a run's directory?")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no whole JSON file: {error}") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{path} holds no record")
+    return record
+
+
+def run_record(config: dict[str, Any], seed: int, tracking_id: str) -> dict[str, Any]:
+    """What a run starts from, as `run.json` keeps it.
+
+    Args:
+        config: As composed, resolved.
+        seed: Of the run.
+        tracking_id: The run's id in Weights & Biases.
+    """
+    return {
+        "schema": SCHEMA,
+        "status": "running",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": " ".join(sys.argv),
+        "config": config,
+        "seed": seed,
+        "tracking_id": tracking_id,
+        "commit": git_commit(),
+        "packages": package_versions(),
+        "hardware": hardware(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "wall_seconds": 0.0,
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of this source tree, `+changes` behind it where files differ; None outside a git checkout."""
+    try:
+        commit, changes = (
+            subprocess.run(["git", *command], cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+changes" if changes else commit
+
+
+def package_versions() -> dict[str, str]:
+    """Python's version and those of the packages that a result depends on."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores and GPUs."""
+    return {
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+    }
+
+
+def processor_name() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,76 @@
+"""Contact sheets: pictures in rows, a caption over each column."""
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from lightning_modules.color import to_float, to_uint8
+from lightning_modules.colorizer import Colorizer, Reconstruction
+
+GAP = 6
+CAPTION_SIZE = 13
+CAPTION_HEIGHT = 20
+PAPER, INK = "white", "#333333"
+
+
+def to_image(rgb: Tensor) -> Image.Image:
+    """RGB in [0, 1] or uint8, (3, H, W), as a picture."""
+    return Image.fromarray(to_uint8(to_float(rgb)).permute(1, 2, 0).cpu().numpy())
+
+
+def contact_sheet(rows: Sequence[Sequence[Tensor]], captions: Sequence[str], cell_height: int = 128) -> Image.Image:
+    """Lay pictures out in rows of one height.
+
+    Args:
+        rows: RGB pictures, (3, H, W); those of a row have one size.
+        captions: One for each column.
+        cell_height: Of every picture, in pixels; small pictures are enlarged without smoothing.
+    """
+    cells = [[fit(to_image(picture), cell_height) for picture in row] for row in rows]
+    widths = [max(row[column].width for row in cells) for column in range(len(captions))]
+    font = ImageFont.load_default(CAPTION_SIZE)
+    widths = [max(width, int(font.getlength(text)) + 2) for width, text in zip(widths, captions, strict=True)]
+    size = (sum(widths) + GAP * (len(widths) + 1), CAPTION_HEIGHT + len(cells) * (cell_height + GAP) + GAP)
+    sheet = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(sheet)
+    left = GAP
+    for column, width in enumerate(widths):
+        pen.text((left, 4), captions[column], fill=INK, font=font)
+        for number, row in enumerate(cells):
+            sheet.paste(row[column], (left, CAPTION_HEIGHT + number * (cell_height + GAP)))
+        left += width + GAP
+    return sheet
+
+
+def fit(picture: Image.Image, height: int) -> Image.Image:
+    """Resize to a height, the aspect kept."""
+    width = max(1, round(picture.width * height / picture.height))
+    resample = Image.Resampling.LANCZOS if picture.height > height else Image.Resampling.NEAREST
+    return picture.resize((width, height), resample)
+
+
+def grey_of(rgb: Tensor) -> Tensor:
+    """The picture without its chroma, as JPEG decoders show it: (B, 3, H, W)."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=rgb.device).view(1, 3, 1, 1)
+    return (rgb * weights).sum(dim=1, keepdim=True).expand_as(rgb)
+
+
+def method_sheet(colorizer: Colorizer, rgb: Tensor, samples: int, seed: int, cell_height: int = 128) -> Image.Image:
+    """Grey, samples, the reconstruction where the method has one, and the truth, a picture a row.
+
+    Args:
+        colorizer: The method.
+        rgb: Pictures, RGB in [0, 1], (B, 3, H, W), on the method's device.
+        samples: Draws of each.
+        seed: Of the draws.
+        cell_height: Of every picture on the sheet.
+    """
+    generator = torch.Generator(rgb.device).manual_seed(seed)
+    drawn = colorizer.colorize(colorizer.luminance(rgb), samples=samples, generator=generator)
+    columns = {"grey": grey_of(rgb)} | {f"sample {i + 1}": drawn[:, i] for i in range(samples)}
+    if isinstance(colorizer, Reconstruction):
+        columns["reconstruction"] = colorizer.reconstruct(rgb, generator=generator)
+    columns["truth"] = rgb
+    return contact_sheet(list(zip(*columns.values(), strict=True)), list(columns), cell_height)

@@ -1,0 +1,153 @@
+"""The colour spaces of the four papers, once, in float32 with autocast off.
+
+Every function takes channels at dimension -3, `(..., C, H, W)`, and is differentiable. kornia does the
+CIELab and sRGB arithmetic, which agrees with scikit-image to 5e-5. Its YCbCr uses coefficients of three digits, which
+do not round-trip, so that space is spelt out here.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+
+import torch
+from kornia.color import lab_to_rgb as kornia_lab_to_rgb
+from kornia.color import rgb_to_lab as kornia_rgb_to_lab
+from kornia.color import rgb_to_linear_rgb
+from torch import Tensor
+
+__all__ = [
+    "alpha_beta_to_rgb",
+    "hue_chroma_to_rgb",
+    "lab_to_rgb",
+    "rgb_to_alpha_beta",
+    "rgb_to_hue_chroma",
+    "rgb_to_lab",
+    "rgb_to_lab_luminance",
+    "rgb_to_lightness",
+    "rgb_to_linear_rgb",
+    "rgb_to_ycbcr",
+    "to_float",
+    "to_uint8",
+    "ycbcr_to_rgb",
+]
+
+ALPHA_BETA_EPSILON = 1e-4
+
+
+def full_precision(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Run `function` in float32 (float64 stays) with autocast off: bfloat16 Lab is wrong by up to 2.8 units."""
+
+    @wraps(function)
+    def in_full_precision(*tensors: Tensor) -> Tensor:
+        with torch.autocast(device_type=tensors[0].device.type, enabled=False):
+            return function(*(tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in tensors))
+
+    return in_full_precision
+
+
+def to_float(rgb: Tensor) -> Tensor:
+    """Eight-bit RGB in 0..255 to float32 RGB in [0, 1]; a floating picture passes through."""
+    return rgb if rgb.is_floating_point() else rgb.float() / 255
+
+
+def to_uint8(rgb: Tensor) -> Tensor:
+    """RGB in [0, 1] to eight-bit RGB, rounding to the nearest of the 256 levels."""
+    return (rgb * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+@full_precision
+def rgb_to_lab(rgb: Tensor) -> Tensor:
+    """sRGB in [0, 1] to CIELab (D65, 2 degrees): L in 0..100, a in -86.2..98.2, b in -107.9..94.5."""
+    return kornia_rgb_to_lab(rgb)
+
+
+@full_precision
+def rgb_to_lab_luminance(rgb: Tensor) -> Tensor:
+    """sRGB in [0, 1], `(..., 3, H, W)`, to CIELab L in 0..100, `(..., 1, H, W)`."""
+    return kornia_rgb_to_lab(rgb)[..., :1, :, :]
+
+
+@full_precision
+def lab_to_rgb(lab: Tensor) -> Tensor:
+    """CIELab to sRGB, clipped to [0, 1].
+
+    Gamut guard: where b exceeds 200 (L + 16) / 116, for which Z would be negative, it is clipped to that value first.
+    """
+    luminance, a, b = lab.unbind(-3)
+    return kornia_lab_to_rgb(torch.stack([luminance, a, torch.minimum(b, 200 * (luminance + 16) / 116)], dim=-3))
+
+
+@full_precision
+def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
+    """sRGB in [0, 1] to full-range JPEG YCbCr, each of Y, Cb and Cr in 0..255 with neutral chroma at 128."""
+    red, green, blue = (255 * rgb).unbind(-3)
+    y = 0.299 * red + 0.587 * green + 0.114 * blue
+    return torch.stack([y, 128 + (blue - y) / 1.772, 128 + (red - y) / 1.402], dim=-3)
+
+
+@full_precision
+def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
+    """Full-range JPEG YCbCr in 0..255 to sRGB, clipped to [0, 1]."""
+    y, cb, cr = ycbcr.unbind(-3)
+    red, blue = y + 1.402 * (cr - 128), y + 1.772 * (cb - 128)
+    green = (y - 0.299 * red - 0.114 * blue) / 0.587
+    return (torch.stack([red, green, blue], dim=-3) / 255).clamp(0, 1)
+
+
+@full_precision
+def rgb_to_lightness(rgb: Tensor) -> Tensor:
+    """The lightness of LRAC (section 3), (R + G + B) / 3 in [0, 1], `(..., 1, H, W)`."""
+    return rgb.mean(dim=-3, keepdim=True)
+
+
+@full_precision
+def rgb_to_alpha_beta(rgb: Tensor) -> Tensor:
+    """The opponent space in which LRAC reports RMSE (section 5.1): `(..., 2, H, W)`.
+
+    alpha = (B - (R + G) / 2) / (L + 1e-4) lies in [-1.5, 3], beta = (R - G) / (L + 1e-4) in [-3, 3].
+    """
+    red, green, blue = rgb.unbind(-3)
+    lightness = rgb.mean(dim=-3) + ALPHA_BETA_EPSILON
+    return torch.stack([(blue - (red + green) / 2) / lightness, (red - green) / lightness], dim=-3)
+
+
+@full_precision
+def alpha_beta_to_rgb(lightness: Tensor, alpha_beta: Tensor) -> Tensor:
+    """The RGB, not clipped, of LRAC's lightness `(..., 1, H, W)` and alpha-beta `(..., 2, H, W)`."""
+    alpha, beta = (alpha_beta * (lightness + ALPHA_BETA_EPSILON)).unbind(-3)
+    grey = lightness.squeeze(-3)
+    return torch.stack([grey - alpha / 3 + beta / 2, grey - alpha / 3 - beta / 2, grey + 2 * alpha / 3], dim=-3)
+
+
+@full_precision
+def rgb_to_hue_chroma(rgb: Tensor) -> Tensor:
+    """HSV hue as a fraction of the circle in [0, 1) and chroma max - min in [0, 1]: LRAC section 3, `(..., 2, H, W)`.
+
+    A grey pixel has hue 0.
+    """
+    red, green, blue = rgb.unbind(-3)
+    value, chroma = rgb.amax(dim=-3), rgb.amax(dim=-3) - rgb.amin(dim=-3)
+    safe_chroma = torch.where(chroma > 0, chroma, 1)
+    sextant = torch.where(
+        value == red,
+        ((green - blue) / safe_chroma) % 6,
+        torch.where(value == green, 2 + (blue - red) / safe_chroma, 4 + (red - green) / safe_chroma),
+    )
+    hue = torch.where(chroma > 0, sextant / 6, 0) % 1
+    return torch.stack([hue, chroma], dim=-3)
+
+
+@full_precision
+def hue_chroma_to_rgb(lightness: Tensor, hue_chroma: Tensor) -> Tensor:
+    """The RGB, clipped to [0, 1], of bicone lightness `(..., 1, H, W)`, hue and chroma `(..., 2, H, W)`.
+
+    LRAC section 3.3: value V = L + C / 2, saturation C / V.
+    """
+    hue, chroma = hue_chroma.unbind(-3)
+    value = lightness.squeeze(-3) + chroma / 2
+    saturation = torch.where(value > 0, chroma / torch.where(value > 0, value, 1), 0).clamp(0, 1)
+    value = value.clamp(0, 1)
+    channels = []
+    for offset in (5, 3, 1):
+        sextant = (offset + 6 * hue) % 6
+        channels.append(value - value * saturation * torch.minimum(sextant, 4 - sextant).clamp(0, 1))
+    return torch.stack(channels, dim=-3)

@@ -1,0 +1,1 @@
+"""PIC: Royer, Kolesnikov and Lampert, "Probabilistic Image Colorization", BMVC 2017."""

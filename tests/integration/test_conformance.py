@@ -1,0 +1,220 @@
+"""What every method must pass: a new one adds its line to `SMALL` and to `lightning_modules.METHODS`."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
+from pytorch_lightning.callbacks import EMAWeightAveraging
+
+from configs.command import config_names
+from lightning_modules import METHODS
+from lightning_modules.color import to_float
+from lightning_modules.colorizer import Colorizer, ExactLikelihood, Guidance
+from tests.conftest import RandomPictures, colourful_pictures
+
+PIC_STAGES = "[{width:8,blocks:1},{width:16,stride:2,blocks:1,dilation:2}]"
+SMALL: dict[str, list[str]] = {
+    "PIC": ["model=pic_photos", f"model.embedding={PIC_STAGES}", "model.resolution=16", "model.mixtures=2"],
+    "PICEmbedding": [
+        "model=pic_embedding_imagenet",
+        f"model.embedding={PIC_STAGES}",
+        "model.resolution=16",
+        "model.mixtures=2",
+    ],
+}
+
+
+def test_every_method_is_tested() -> None:
+    assert SMALL.keys() == METHODS.keys()
+
+
+@pytest.mark.parametrize("experiment", config_names("experiment"))
+def test_experiment_composes_and_its_model_is_known(experiment: str) -> None:
+    with initialize_config_module("configs", version_base="1.3"):
+        config = compose("train", [f"+experiment={experiment}", "+debug=fast"])
+    assert config.model._target_.rpartition(".")[2] in METHODS
+    assert instantiate(config.protocol).samples == 1
+
+
+@pytest.fixture(params=METHODS)
+def colorizer(request: pytest.FixtureRequest) -> Colorizer:
+    """Each method, small, with fixed random weights."""
+    with initialize_config_module("configs", version_base="1.3"):
+        config = compose("train", SMALL[request.param])
+    torch.manual_seed(0)
+    method = instantiate(config.model, _convert_="all")
+    assert isinstance(method, Colorizer)
+    assert type(method).__name__ == request.param
+    return method.eval()
+
+
+def side_of(colorizer: Colorizer) -> int:
+    """The resolution at which the method trains."""
+    return int(colorizer.hparams["resolution"])
+
+
+def fit(
+    colorizer: Colorizer,
+    steps: int,
+    precision: Any = "32-true",
+    resume: Path | None = None,
+    callbacks: tuple[pl.Callback, ...] = (),
+) -> pl.Trainer:
+    """Train on random pictures with averaged weights."""
+    pl.seed_everything(3, workers=True, verbose=False)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        precision=precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        callbacks=[EMAWeightAveraging(decay=0.9, use_buffers=False), *callbacks],
+    )
+    trainer.fit(colorizer, RandomPictures(side_of(colorizer)), ckpt_path=resume, weights_only=True)
+    return trainer
+
+
+class Crash(pl.Callback):
+    """Saves a checkpoint after a step, in mid-epoch, and dies."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        """Die."""
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+            raise RuntimeError("crash")
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_training_step_changes_weights_and_keeps_them_finite(colorizer: Colorizer, precision: str) -> None:
+    before = {name: value.clone() for name, value in colorizer.named_parameters()}
+    fit(colorizer.train(), steps=1, precision=precision)
+    assert all(value.isfinite().all() for value in colorizer.parameters())
+    assert any(not torch.equal(value, before[name]) for name, value in colorizer.named_parameters())
+
+
+@pytest.mark.parametrize("size", [(16, 16), (33, 47), (21, 8), (2, 2)])
+def test_colorize_keeps_size_range_and_luminance(colorizer: Colorizer, size: tuple[int, int]) -> None:
+    rgb = to_float(colourful_pictures(2, 48))[:, :, : size[0], : size[1]]
+    luminance = colorizer.luminance(rgb)
+    drawn = colorizer.colorize(luminance, samples=2, generator=torch.Generator().manual_seed(1))
+    assert drawn.shape == (2, 2, 3, *size)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    inside = ((drawn > 0) & (drawn < 1)).all(dim=2, keepdim=True)
+    difference = colorizer.luminance(drawn.flatten(0, 1)).unflatten(0, (2, 2)) - luminance.unsqueeze(1)
+    assert difference[inside].abs().max() < 1e-3 * luminance.max()
+
+
+def test_colorize_follows_its_generator(colorizer: Colorizer) -> None:
+    luminance = colorizer.luminance(to_float(colourful_pictures(1, 16)))
+
+    def draw(seed: int, samples: int = 2) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return colorizer.colorize(luminance, samples=samples, generator=generator)
+
+    first = draw(1)
+    state = torch.random.get_rng_state()
+    assert torch.equal(first, draw(1))
+    assert torch.equal(state, torch.random.get_rng_state()), "the global generator was drawn from"
+    assert torch.equal(first, draw(2)) != colorizer.stochastic
+    assert torch.equal(first[:, 0], first[:, 1]) != colorizer.stochastic
+
+
+def test_colorize_leaves_the_mode_as_it_was(colorizer: Colorizer) -> None:
+    colorizer.train()
+    colorizer.colorize(torch.full((1, 1, 16, 16), 0.5), generator=torch.Generator().manual_seed(0))
+    assert all(module.training for module in colorizer.modules())
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 9), (1, 1, 9, 1), (1, 3, 9, 9), (9, 9)])
+def test_colorize_refuses_what_it_cannot_colour(colorizer: Colorizer, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"too small|shape"):
+        colorizer.colorize(torch.zeros(shape))
+
+
+def test_colorize_refuses_guidance_it_does_not_take(colorizer: Colorizer) -> None:
+    given = {"reference", "hints", "labels", "histogram"} - colorizer.accepts
+    for name in given:
+        with pytest.raises(ValueError, match=f"no guidance by {name}"):
+            colorizer.colorize(torch.zeros(1, 1, 8, 8), guidance=Guidance(**{name: torch.zeros(1)}))
+
+
+def test_colorize_refuses_luminance_that_is_not_finite(colorizer: Colorizer) -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        colorizer.colorize(torch.full((1, 1, 8, 8), torch.nan))
+
+
+def test_works_under_bfloat16_autocast(colorizer: Colorizer) -> None:
+    rgb = to_float(colourful_pictures(1, 16))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        drawn = colorizer.colorize(colorizer.luminance(rgb), generator=torch.Generator().manual_seed(0))
+        assert drawn.dtype == torch.float32
+        assert drawn.isfinite().all()
+        if isinstance(colorizer, ExactLikelihood):
+            assert colorizer.bits_per_dim(rgb).dtype == torch.float32
+
+
+@pytest.mark.parametrize("step", [3, 4, 6])
+def test_resumed_training_ends_with_the_weights_of_uninterrupted_training(
+    colorizer: Colorizer, tmp_path: Path, step: int
+) -> None:
+    start = {name: value.clone() for name, value in colorizer.state_dict().items()}
+
+    def fresh() -> Colorizer:
+        again = type(colorizer)(**colorizer.hparams)
+        again.load_state_dict(start)
+        return again
+
+    uninterrupted = fresh()
+    fit(uninterrupted, steps=7)
+    checkpoint = tmp_path / "half.ckpt"
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(fresh(), steps=7, callbacks=(Crash(step, checkpoint),))
+    resumed = fresh()
+    assert fit(resumed, steps=7, resume=checkpoint).global_step == 7
+    wanted = uninterrupted.state_dict()
+    assert all(torch.equal(wanted[name], value) for name, value in resumed.state_dict().items())
+    assert any(not torch.equal(wanted[name], value) for name, value in start.items())
+
+
+def test_checkpoint_rebuilds_the_method_from_itself_alone(colorizer: Colorizer, tmp_path: Path) -> None:
+    fit(colorizer, steps=1).save_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    loaded = Colorizer.load(tmp_path)
+    assert type(loaded) is type(colorizer)
+    assert not loaded.training
+    assert loaded.hparams == colorizer.hparams
+    assert all(torch.equal(value, colorizer.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+
+def test_damaged_checkpoints_are_named(colorizer: Colorizer, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.ckpt"
+    fit(colorizer, steps=1).save_checkpoint(whole)
+    cut = tmp_path / "cut.ckpt"
+    cut.write_bytes(whole.read_bytes()[:-100])
+    other = tmp_path / "other.ckpt"
+    torch.save({"weights": torch.zeros(1)}, other)
+    text = tmp_path / "text.ckpt"
+    text.write_text("no checkpoint")
+    for path, words in ((cut, "cut short"), (other, "no checkpoint of a method"), (text, "not a whole checkpoint")):
+        with pytest.raises(ValueError, match=words):
+            Colorizer.load(path)
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        Colorizer.load(tmp_path / "nowhere")
+    weights = torch.load(whole, weights_only=True)
+    weights["state_dict"].popitem()
+    torch.save(weights, whole)
+    with pytest.raises(ValueError, match="does not fit"):
+        Colorizer.load(whole)
+    with pytest.raises(ValueError, match="has no warmth"):
+        Colorizer.load(whole, warmth=1)

@@ -1,0 +1,158 @@
+"""The data modules: contract of a batch, held-out pictures, reproducible augmentation, bad input."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from datamodules.base import PictureDataModule
+from datamodules.cifar10 import CIFAR10
+from datamodules.folders import Folders
+from datamodules.loader import Visit
+from datamodules.photos import Photos
+from tests.conftest import colourful_pictures
+
+
+def photos(root: Path | None = None, seed: int = 0, resolution: int = 16) -> Photos:
+    """The photos module, set up for training."""
+    module = Photos(
+        root=str(root) if root else None,
+        resolution=resolution,
+        crops_per_epoch=24,
+        validation_fraction=0.25,
+        batch_size=4,
+        evaluation_batch_size=4,
+        workers=0,
+        seed=seed,
+    )
+    module.setup("fit")
+    return module
+
+
+def save_pictures(folder: Path, count: int, side: int = 32) -> None:
+    """Write smooth random pictures as PNG."""
+    folder.mkdir(parents=True)
+    for number, picture in enumerate(colourful_pictures(count, side)):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{number:04}.png")
+
+
+def cifar(root: Path, validation_pictures: int = 2) -> CIFAR10:
+    """The CIFAR-10 module, not set up."""
+    return CIFAR10(
+        root=str(root),
+        validation_pictures=validation_pictures,
+        download=False,
+        batch_size=2,
+        evaluation_batch_size=3,
+        workers=0,
+        seed=0,
+    )
+
+
+def assert_contract(module: PictureDataModule, side: int) -> None:
+    """A batch is uint8 pictures and their keys."""
+    for loader in (module.train_dataloader(), module.val_dataloader(), module.test_dataloader()):
+        batch = next(iter(loader))
+        assert batch["rgb"].dtype == torch.uint8
+        assert batch["rgb"].shape[1:] == (3, side, side)
+        assert len(batch["key"]) == len(batch["rgb"])
+        assert all(isinstance(key, str) for key in batch["key"])
+
+
+def test_bundled_photos_hold_three_out() -> None:
+    module = photos()
+    assert_contract(module, 16)
+    training = {key for batch in module.train_dataloader() for key in batch["key"]}
+    held_out = {key for batch in module.val_dataloader() for key in batch["key"]}
+    assert held_out == {"chelsea", "coffee", "rocket"}
+    assert len(training) == 8
+    assert not training & held_out
+
+
+def test_crops_depend_on_seed_epoch_and_picture_alone() -> None:
+    module, same, other = photos(), photos(), photos(seed=1)
+    first = module.training[Visit(3, 0)]["rgb"]
+    assert torch.equal(first, same.training[Visit(3, 0)]["rgb"])
+    assert not torch.equal(first, module.training[Visit(3, 1)]["rgb"])
+    assert not torch.equal(first, module.training[Visit(11, 0)]["rgb"]), "another crop of the same picture"
+    assert not torch.equal(first, other.training[Visit(3, 0)]["rgb"])
+
+
+def test_a_folder_of_photos_names_what_it_leaves_out(photo_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = photos(photo_folder)
+    assert_contract(module, 16)
+    told = " ".join(capsys.readouterr().err.split())
+    for name in ("cut_short.jpg", "no_picture.png", "grey.png", "sixteen_bit.png", "bilevel.png"):
+        assert name in told.replace(" ", "")
+
+
+def test_a_folder_of_one_photo_is_refused(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "one", 1)
+    with pytest.raises(ValueError, match="one picture"):
+        photos(tmp_path / "one")
+
+
+def test_pictures_smaller_than_the_crop_are_enlarged(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "small", 4, side=5)
+    assert_contract(photos(tmp_path / "small"), 16)
+
+
+def test_cifar10_reads_a_folder(tmp_path: Path) -> None:
+    for name in ("cat", "ship"):
+        save_pictures(tmp_path / "train" / name, 5)
+        save_pictures(tmp_path / "test" / name, 2)
+    module = cifar(tmp_path)
+    module.prepare_data()
+    module.setup("fit")
+    assert_contract(module, 32)
+    training = {key for epoch in range(3) for batch in module.train_dataloader() for key in batch["key"]}
+    validation = {key for batch in module.val_dataloader() for key in batch["key"]}
+    assert len(training) == 8
+    assert len(validation) == 2
+    assert not training & validation
+    test = list(module.test_dataloader())
+    assert torch.cat([batch["label"] for batch in test]).tolist() == [0, 0, 1, 1]
+    assert torch.equal(torch.cat([batch["rgb"] for batch in test])[:2], colourful_pictures(2, 32))
+
+
+def test_cifar10_mirrors_half_of_the_training_pictures(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "train" / "cat", 200)
+    save_pictures(tmp_path / "test" / "cat", 1)
+    module = cifar(tmp_path, validation_pictures=0)
+    module.setup("fit")
+    originals = dict(zip(module.training.keys, module.training.rgb, strict=True))  # type: ignore[attr-defined]
+    visited = [module.training[Visit(picture, 0)] for picture in range(200)]
+    mirrored = [not torch.equal(each["rgb"], originals[each["key"]]) for each in visited]
+    assert 70 < sum(mirrored) < 130
+    first = next(each for each, flag in zip(visited, mirrored, strict=True) if flag)
+    assert torch.equal(first["rgb"], originals[first["key"]].flip(-1))
+
+
+def test_cifar10_says_where_it_looked(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"CIFAR-10 is not at .*data\.download=true"):
+        cifar(tmp_path / "nowhere").prepare_data()
+
+
+def test_cifar10_refuses_other_sizes(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "test" / "cat", 1, side=31)
+    with pytest.raises(ValueError, match="31x31"):
+        cifar(tmp_path).setup("test")
+
+
+def test_folders_squash_and_stand_in_for_broken_files(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "train" / "n01", 4)
+    save_pictures(tmp_path / "val" / "n01", 2)
+    (tmp_path / "train" / "n01" / "0001.png").write_bytes(b"broken")
+    module = Folders(root=str(tmp_path), resolution=16, batch_size=2, evaluation_batch_size=2, workers=0, seed=0)
+    module.setup("fit")
+    with pytest.warns(UserWarning, match=r"0001\.png"):
+        keys = [key for batch in module.train_dataloader() for key in batch["key"]]
+    assert sorted(keys) == ["0000", "0002", "0002", "0003"]
+    assert_contract(module, 16)
+
+
+def test_folders_say_what_is_missing(tmp_path: Path) -> None:
+    module = Folders(root=str(tmp_path / "x"), resolution=16, batch_size=2, evaluation_batch_size=2, workers=0, seed=0)
+    with pytest.raises(FileNotFoundError, match=r"data\.root=FOLDER"):
+        module.setup("fit")

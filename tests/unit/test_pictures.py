@@ -1,0 +1,78 @@
+"""Reading every kind of picture file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from datamodules.pictures import find_pictures, is_grey, read_picture, read_pictures
+
+
+@pytest.fixture
+def colour(photo_folder: Path) -> Tensor:
+    """The picture that all files of the folder hold, uint8 (3, 40, 30)."""
+    return torch.from_numpy(np.asarray(Image.open(photo_folder / "colour.png")).copy()).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("name", ["colour.png", "transparent.png"])
+def test_lossless_colour(photo_folder: Path, colour: Tensor, name: str) -> None:
+    assert torch.equal(read_picture(photo_folder / name), colour)
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("print.jpg", 12), ("palette.png", 40), ("album/colour.jpg", 12)])
+def test_lossy_colour(photo_folder: Path, colour: Tensor, name: str, tolerance: int) -> None:
+    difference = (read_picture(photo_folder / name).int() - colour.int()).abs().float()
+    assert difference.mean() < tolerance
+
+
+def test_grey_and_sixteen_bit_agree(photo_folder: Path) -> None:
+    grey, sixteen_bit = read_picture(photo_folder / "grey.png"), read_picture(photo_folder / "sixteen_bit.png")
+    assert is_grey(grey)
+    assert torch.equal(grey, sixteen_bit)
+    assert not is_grey(read_picture(photo_folder / "colour.png"))
+
+
+def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (read_picture(tmp_path / "clear.png") == 255).all()
+
+
+def test_turned_upright_by_exif(photo_folder: Path, colour: Tensor) -> None:
+    upright = read_picture(photo_folder / "sideways.jpg")
+    assert upright.shape == (3, 30, 40)
+    quarter_turn = colour.rot90(-1, (1, 2))
+    assert (upright.int() - quarter_turn.int()).abs().float().mean() < 12
+
+
+@pytest.mark.parametrize("name", ["cut_short.jpg", "no_picture.png"])
+def test_broken_files_are_named(photo_folder: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        read_picture(photo_folder / name)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no picture .*nowhere\.png"):
+        read_picture(tmp_path / "nowhere.png")
+
+
+def test_read_pictures_keeps_order_and_goes_on_after_an_error(photo_folder: Path) -> None:
+    paths = [photo_folder / name for name in ("colour.png", "no_picture.png", "grey.png")]
+    first, second, third = read_pictures(paths, "reading")
+    assert isinstance(first, Tensor)
+    assert isinstance(second, ValueError)
+    assert isinstance(third, Tensor)
+    assert is_grey(third)
+
+
+def test_find_pictures_looks_into_folders(photo_folder: Path, tmp_path: Path) -> None:
+    found = find_pictures(photo_folder)
+    assert photo_folder / "album" / "colour.jpg" in found
+    assert len(found) == 11
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        find_pictures(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="holds no pictures"):
+        find_pictures(tmp_path / "empty")
