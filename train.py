@@ -7,7 +7,6 @@ python train.py +experiment=pic_imagenet     a published set-up
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from itertools import islice
@@ -43,7 +42,10 @@ def train(config: DictConfig) -> None:
         model.initialize_from(config.initialize_from)
     data = instantiate(config.data)
     if "wandb" in config.logger:
-        log_offline_without_account()
+        import wandb
+
+        config.logger.wandb.offline |= not wandb.login(prompt=False, verify=False)
+        wandb.teardown()  # or its session would remember that nobody has logged in, and refuse to start offline
     trainer: pl.Trainer = instantiate(
         config.trainer,
         callbacks=[instantiate(callback) for callback in config.callbacks.values()],
@@ -108,14 +110,6 @@ def as_dictionary(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=resolve)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
-
-
-def log_offline_without_account() -> None:
-    """Let Weights & Biases keep a run on disk where nobody has logged in."""
-    import wandb
-
-    if "WANDB_MODE" not in os.environ and not wandb.login(prompt=False, verify=False):
-        os.environ["WANDB_MODE"] = "offline"
 
 
 def quieten() -> None:

@@ -22,10 +22,17 @@ def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
 
     A mistake of the user's ends the program with one sentence and status 1; `HYDRA_FULL_ERROR=1` shows the trace.
     """
+
+    def worded(config: DictConfig) -> None:
+        os.environ[FULL_TRACE] = asked_for
+        with errors_as_sentences():
+            task(config)
+
+    asked_for = os.environ.get(FULL_TRACE, "0")
     with errors_as_sentences():
-        # Hydra then lets errors through, to be worded here.
+        # Hydra then lets its own errors through, to be worded here.
         os.environ[FULL_TRACE] = "1"
-        hydra.main(version_base="1.3", config_path="pkg://configs", config_name=config_name)(task)()
+        hydra.main(version_base="1.3", config_path="pkg://configs", config_name=config_name)(worded)()
 
 
 @contextmanager
@@ -39,9 +46,19 @@ def errors_as_sentences() -> Iterator[None]:
     except KeyboardInterrupt:
         print("\nstopped by Ctrl-C; what was written is kept", file=sys.stderr)
         sys.exit(130)
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+    except mistakes() as error:
         print(f"error: {sentence_of(error)}\n(set {FULL_TRACE}=1 for the trace)", file=sys.stderr)
         sys.exit(1)
+
+
+def mistakes() -> tuple[type[Exception], ...]:
+    """What a user's mistake raises; of Weights & Biases, a missing network or a wrong key, if it is in use at all."""
+    usual = (HydraException, OmegaConfBaseException, ValueError, OSError)
+    if "wandb" not in sys.modules:
+        return usual
+    from wandb.errors import Error
+
+    return (*usual, Error)
 
 
 def sentence_of(error: BaseException) -> str:

@@ -7,6 +7,7 @@ do not round-trip, so that space is spelt out here.
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
 from kornia.color import lab_to_rgb as kornia_lab_to_rgb
@@ -32,16 +33,22 @@ __all__ = [
 
 ALPHA_BETA_EPSILON = 1e-4
 
+Conversion = TypeVar("Conversion", bound=Callable[..., Tensor])
 
-def full_precision(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+
+def full_precision(function: Conversion) -> Conversion:
     """Run `function` in float32 (float64 stays) with autocast off: bfloat16 Lab is wrong by up to 2.8 units."""
 
-    @wraps(function)
-    def in_full_precision(*tensors: Tensor) -> Tensor:
-        with torch.autocast(device_type=tensors[0].device.type, enabled=False):
-            return function(*(tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in tensors))
+    def widen(value: object) -> object:
+        return value.float() if isinstance(value, Tensor) and value.dtype != torch.float64 else value
 
-    return in_full_precision
+    @wraps(function)
+    def in_full_precision(*arguments: Any, **keywords: Any) -> Tensor:
+        device = next(value.device for value in (*arguments, *keywords.values()) if isinstance(value, Tensor))
+        with torch.autocast(device_type=device.type, enabled=False):
+            return function(*map(widen, arguments), **{name: widen(value) for name, value in keywords.items()})
+
+    return cast(Conversion, in_full_precision)
 
 
 def to_float(rgb: Tensor) -> Tensor:
@@ -70,10 +77,9 @@ def rgb_to_lab_luminance(rgb: Tensor) -> Tensor:
 def lab_to_rgb(lab: Tensor) -> Tensor:
     """CIELab to sRGB, clipped to [0, 1].
 
-    Gamut guard: where b exceeds 200 (L + 16) / 116, for which Z would be negative, it is clipped to that value first.
+    Gamut guard: kornia takes b above 200 (L + 16) / 116, for which Z would be negative, as that value.
     """
-    luminance, a, b = lab.unbind(-3)
-    return kornia_lab_to_rgb(torch.stack([luminance, a, torch.minimum(b, 200 * (luminance + 16) / 116)], dim=-3))
+    return kornia_lab_to_rgb(lab)
 
 
 @full_precision

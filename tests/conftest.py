@@ -13,6 +13,9 @@ from datamodules.cifar10 import SmallPictures
 
 PROJECT = Path(__file__).resolve().parent.parent
 
+# The networks here are so small that a second thread only waits for the first.
+torch.set_num_threads(1)
+
 
 def colourful_pictures(count: int, side: int, seed: int = 0) -> Tensor:
     """Smooth random colour pictures, uint8 (count, 3, side, side)."""

@@ -48,9 +48,7 @@ def write_report(directory: Path, run: dict[str, Any], scores: dict[str, Any], s
         ],
         curve=loss_curve(directory / "logs"),
         sheet=data_address(sheet),
-        steps=[
-            (path.stem.replace("step_", "step ").replace(" 0", " "), data_address(Image.open(path))) for path in shown
-        ],
+        steps=[(f"step {int(path.stem.split('_')[1])}", data_address(Image.open(path))) for path in shown],
         config=yaml.safe_dump(run["config"], sort_keys=False, allow_unicode=True),
     )
     path = directory / "report.html"
@@ -102,6 +100,6 @@ def loss_curve(logs: Path) -> str:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg")
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     pyplot.close(figure)
     return buffer.getvalue().split("?>", 1)[1].split(">", 1)[1]

@@ -66,7 +66,7 @@ class ChromaGrid:
         lab = rgb_to_lab(small)
         luminance, chroma = normalize_luminance(lab[:, :1]), normalize_chroma(lab[:, 1:])
         if self.canvas == "rgb" and not self.round_ab:
-            return ChromaPicture(luminance, 2 * small - 1, chroma)
+            return ChromaPicture(luminance, 2 * to_float(to_uint8(small)) - 1, chroma)
         return ChromaPicture(luminance, self.canvas_of(luminance, chroma), self.rounded(chroma))
 
     def subsample(self, picture: Tensor) -> Tensor:

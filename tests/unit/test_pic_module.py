@@ -89,11 +89,11 @@ def test_initialisation_reaches_both_networks(make_pic: MakePIC, pictures: Tenso
     model.initialize(pictures)
     assert model.initialized
     embedding = model.embed(model.luminance(pictures))
-    block_input = model.embedding.layers[:-1](
+    last_convolution = model.embedding.layers[:-1](
         torch.cat([model.luminance(pictures) / 50 - 1, torch.ones(5, 1, 8, 8)], 1)
     )
     parameters = model.autoregressive(2 * pictures[:, :, ::2, ::2] - 1, embedding)
-    for output in (block_input, parameters):
+    for output in (last_convolution, parameters):
         moments = output.mean(dim=(0, 2, 3)), output.var(dim=(0, 2, 3), unbiased=False)
         torch.testing.assert_close(moments[0], torch.zeros_like(moments[0]), rtol=0, atol=1e-5)
         torch.testing.assert_close(moments[1], torch.ones_like(moments[1]), rtol=1e-3, atol=0)

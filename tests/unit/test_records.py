@@ -1,0 +1,125 @@
+"""Records, protocols, sheets and the report page."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from evaluation.protocols import Protocol
+from evaluation.record import file_sha256, git_commit, read_json, run_record, write_json
+from evaluation.report.run_report import read_curves, write_report
+from evaluation.report.sheet import contact_sheet, grey_of, to_image
+from evaluation.report.table import print_scores
+
+
+def test_json_comes_back_whole_and_leaves_no_half(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "run.json"
+    write_json(path, {"name": "café", "value": 1.5})
+    assert read_json(path) == {"name": "café", "value": 1.5}
+    assert [each.name for each in path.parent.iterdir()] == ["run.json"]
+
+
+def test_records_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no run\.json"):
+        read_json(tmp_path / "run.json")
+    (tmp_path / "run.json").write_text('{"half": ')
+    with pytest.raises(ValueError, match="no whole JSON"):
+        read_json(tmp_path / "run.json")
+
+
+def test_run_record_says_what_ran_where() -> None:
+    record = run_record({"name": "pic"}, 7, "pic-1")
+    assert json.loads(json.dumps(record)) == record
+    assert record["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert record["seed"] == 7
+    assert record["hardware"]["cores"] >= 1
+    commit = git_commit()
+    assert commit is None or len(commit.split("+")[0]) == 40
+
+
+def test_sha256_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    wanted = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_sha256(tmp_path / "abc") == wanted
+
+
+def test_protocol_hash_follows_what_changes_a_score() -> None:
+    protocol = Protocol("photos", "held out", None, 4, 0)
+    assert protocol.hash == Protocol("photos", "other words", None, 4, 0).hash
+    assert len({protocol.hash, Protocol("photos", "", 5, 4, 0).hash, Protocol("photos", "", None, 1, 0).hash}) == 3
+
+
+def test_contact_sheet_shows_every_picture_at_its_place() -> None:
+    red, blue = torch.tensor([1.0, 0, 0]).view(3, 1, 1), torch.tensor([0, 0, 1.0]).view(3, 1, 1)
+    rows = [[red.expand(3, 8, 16), blue.expand(3, 8, 4)], [blue.expand(3, 8, 16), red.expand(3, 8, 4)]]
+    sheet = contact_sheet(rows, ["wide", "tall"], cell_height=40)
+    colours = {colour: count for count, colour in sheet.getcolors(1 << 16) or []}
+    assert colours[(255, 0, 0)] == colours[(0, 0, 255)] == 40 * 80 + 40 * 20
+    assert sheet.height > 80
+
+
+def test_grey_of_a_colour_is_its_luma() -> None:
+    grey = grey_of(torch.tensor([1.0, 0.5, 0.25]).view(1, 3, 1, 1))
+    assert grey.flatten().tolist() == pytest.approx([0.299 + 0.587 * 0.5 + 0.114 * 0.25] * 3)
+    assert to_image(grey[0]).size == (1, 1)
+
+
+@pytest.fixture
+def records() -> tuple[dict[str, Any], dict[str, Any]]:
+    """A run's two records."""
+    run = run_record({"name": "pic <photos>", "model": {"width": 8}}, 0, "pic-1") | {"wall_seconds": 90.0}
+    metric = {"value": 2.72, "low": 2.7, "high": 2.74, "n": 3}
+    scores = {
+        "method": "PIC",
+        "protocol": {"name": "photos", "description": "Held out.", "samples": 2, "hash": "abc"},
+        "pictures": {"all": 3, "coloured": 3, "grey": 1},
+        "metrics": {"bits_per_dim": {**metric, "space": "CIELab"}, "psnr": metric},
+    }
+    return run, scores
+
+
+def test_report_stands_alone(tmp_path: Path, records: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    run, scores = records
+    for version, rows in enumerate((["0,0,9.0,", "0,1,8.0,", "0,2,7.0,6.5"], ["0,2,5.0,", "0,3,4.0,"])):
+        folder = tmp_path / "logs" / f"version_{version}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text("\n".join(["epoch,step,train/loss,validation/loss", *rows]) + "\n")
+    (tmp_path / "samples").mkdir()
+    for step in (10, 200):
+        Image.new("RGB", (4, 4)).save(tmp_path / "samples" / f"step_{step:06}.png")
+    page = write_report(tmp_path, run, scores, Image.new("RGB", (20, 20), "red")).read_text()
+    for words in (
+        "pic &lt;photos&gt;",
+        "2.720",
+        "2.700 to 2.740",
+        "CIELab",
+        "step 10<",
+        "step 200<",
+        "width: 8",
+        "<svg",
+    ):
+        assert words in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert 'src="data:' in page
+
+
+def test_curves_of_a_resumed_run_are_joined(tmp_path: Path) -> None:
+    for version, rows in ((0, ["0,1.5", "1,1.4", "2,9"]), (10, ["2,1.3", "3,1.2"])):
+        folder = tmp_path / f"version_{version}"
+        folder.mkdir()
+        (folder / "metrics.csv").write_text("\n".join(["step,loss", *rows]))
+    curve = read_curves(tmp_path)["loss"]
+    assert [curve[step] for step in range(4)] == [1.5, 1.4, 1.3, 1.2]
+
+
+def test_scores_are_printed(capsys: pytest.CaptureFixture[str], records: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    print_scores(records[1])
+    told = capsys.readouterr().out
+    assert "2.720 bits" in told
+    assert "2.720 dB" in told
+    assert not math.isnan(records[1]["metrics"]["psnr"]["value"])
