@@ -61,6 +61,9 @@ def train(config: DictConfig) -> None:
     started = time.monotonic()
     try:
         trainer.fit(model, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        print(f"\nstopped; resume=auto behind the same command goes on from {last}" if last.is_file() else "\nstopped")
+        raise
     finally:
         record["wall_seconds"] += time.monotonic() - started
         record["status"] = trainer.state.status.value

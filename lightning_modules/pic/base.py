@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torchmetrics import MeanMetric
 
 from lightning_modules.color import rgb_to_lab_luminance, to_float
 from lightning_modules.colorizer import Colorizer
@@ -61,6 +62,8 @@ class PICBase(Colorizer):
         self.grid = ChromaGrid(self.embedding.subsampling, **grid)
         self.parameter_channels = logistic_mixture.PARAMETERS_PER_COMPONENT * mixtures
         self.register_buffer("initialized", torch.tensor(False))
+        # Lightning's own mean is wrong where ranks hold different numbers of pictures.
+        self.validation_bits = MeanMetric()
         if self.embedding.width < self.parameter_channels:
             raise ValueError(
                 f"the embedding's last width is {self.embedding.width}; {mixtures} mixture components are read from "
@@ -127,9 +130,9 @@ class PICBase(Colorizer):
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Log bits/dim."""
-        bits = self.bits_per_dim(to_float(batch["rgb"]))
-        self.log("validation/bits_per_dim", bits.mean(), batch_size=len(bits), prog_bar=True, sync_dist=True)
+        """Log bits/dim, the mean over all pictures of all ranks."""
+        self.validation_bits(self.bits_per_dim(to_float(batch["rgb"])))
+        self.log("validation/bits_per_dim", self.validation_bits, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam, its rate decayed after every iteration."""
