@@ -1,6 +1,7 @@
 """What PIC and its ablation share: the embedding network, the likelihood, the optimisation."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, TypedDict
 
 import torch
@@ -148,8 +149,10 @@ class PICBase(Colorizer):
         """Data-dependent initialisation (Salimans and Kingma, 2016), once, on the first training pictures."""
         if self.initialized:
             return
+        limit = self.trainer.limit_train_batches
+        loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
         pictures: list[Tensor] = []
-        for batch in self.trainer.datamodule.train_dataloader():  # type: ignore[attr-defined]
+        for batch in islice(loader, limit if isinstance(limit, int) else None):
             pictures += batch["rgb"]
             if len(pictures) >= self.initialization_pictures:
                 break
