@@ -20,7 +20,7 @@ $(BIN)/python:
 
 install: .venv/installed  ## Create .venv and install what running needs
 
-demo: install  ## Train a small PIC on bundled photographs and open its report: minutes on a CPU
+demo: install  ## Train a small PIC on bundled photographs, with a report: minutes on a CPU
 	$(BIN)/python train.py
 
 test: lint types unit  ## Lint, check types and run the tests: what CI runs

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +45,13 @@ def positive(text: str) -> int:
 
 def colorize(arguments: argparse.Namespace) -> int:
     """Colour every photo; returns how many had to be skipped."""
+    import torch
     from rich.progress import track
 
     from datamodules.pictures import read_picture
     from evaluation.record import file_sha256, write_json
-    from lightning_modules.colorizer import Colorizer, choose_device, find_checkpoint
+    from lightning_modules.checkpoint import find_checkpoint
+    from lightning_modules.colorizer import Colorizer, choose_device
 
     checkpoint = find_checkpoint(arguments.checkpoint)
     overrides = parse_overrides(arguments.set)
@@ -60,7 +63,7 @@ def colorize(arguments: argparse.Namespace) -> int:
         try:
             rgb = read_picture(photo)
             files = colorize_photo(colorizer, rgb, output, arguments.samples, arguments.seed)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
             skipped.append(str(error))
             print(f"skipped: {error}", file=sys.stderr)
             continue
@@ -82,17 +85,17 @@ def outputs_of(sources: list[Path], out: Path) -> dict[Path, Path]:
     from datamodules.pictures import find_pictures
 
     outputs: dict[Path, Path] = {}
+    taken: set[Path] = set()
     for source in sources:
-        pictures = find_pictures(source) if source.is_dir() else [source]
-        for picture in pictures:
+        for picture in find_pictures(source) if source.is_dir() else [source]:
+            if source.is_dir() and out.resolve() in picture.resolve().parents:
+                continue  # made by an earlier call
             relative = picture.relative_to(source) if source.is_dir() else Path(picture.name)
-            output = out / relative.with_suffix("")
-            if output in outputs.values():
-                output = output.with_name(relative.name.replace(".", "_"))
-            number = 2
-            while output in outputs.values():
-                output, number = output.with_name(f"{relative.name.replace('.', '_')}_{number}"), number + 1
+            name = relative.name.replace(".", "_")
+            candidates = chain([relative.stem, name], (f"{name}_{number}" for number in count(2)))
+            output = next(path for path in (out / relative.with_name(each) for each in candidates) if path not in taken)
             outputs[picture] = output
+            taken.add(output)
     return outputs
 
 

@@ -3,12 +3,11 @@
 python evaluate.py checkpoint=runs/pic_cifar10/RUN data=cifar10 data.root=FOLDER protocol=pic_cifar10
 """
 
-from itertools import islice
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from configs.command import command
+from configs.command import as_dictionary, command
 
 
 def evaluate_checkpoint(config: DictConfig) -> None:
@@ -19,8 +18,9 @@ def evaluate_checkpoint(config: DictConfig) -> None:
     from evaluation.report.sheet import method_sheet
     from evaluation.report.table import print_scores
     from evaluation.runner import evaluate
+    from lightning_modules.checkpoint import find_checkpoint
     from lightning_modules.color import to_float
-    from lightning_modules.colorizer import Colorizer, choose_device, find_checkpoint
+    from lightning_modules.colorizer import Colorizer, choose_device
 
     if OmegaConf.is_missing(config, "checkpoint"):
         raise ValueError("name what to score: checkpoint=runs/NAME/RUN, a run's directory or a .ckpt file")
@@ -33,13 +33,13 @@ def evaluate_checkpoint(config: DictConfig) -> None:
     data.prepare_data()
     data.setup("test")
     loader = data.test_dataloader()
-    total = min(len(loader), config.batches or len(loader))
-    protocol = instantiate(config.protocol)
-    scores = evaluate(colorizer, islice(loader, total), protocol, checkpoint, total)
+    rules = instantiate(config.protocol)
+    scores = evaluate(colorizer, loader, rules, checkpoint, as_dictionary(config.data), config.batches)
 
-    output = Path(config.output_dir or checkpoint.parent / "evaluations" / protocol.name)
+    name = f"{rules.name}_{scores['set']['keys_sha256'][:8]}"
+    output = Path(config.output_dir or checkpoint.parent / "evaluations" / name)
     write_json(output / "scores.json", scores)
-    pictures = to_float(next(iter(loader))["rgb"][:12].to(colorizer.device))
+    pictures = to_float(loader.spread(12).to(colorizer.device))
     method_sheet(colorizer, pictures, samples=4, seed=config.seed).save(output / "pictures.png")
     print_scores(scores)
     print(f"scores and pictures: {output}")

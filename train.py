@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from itertools import islice
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from configs.command import command
+from configs.command import as_dictionary, command
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -28,17 +28,21 @@ def train(config: DictConfig) -> None:
     from hydra.utils import instantiate
 
     from evaluation.record import run_record, write_json
-    from evaluation.run_directory import LAST_CHECKPOINT, open_run_directory
+    from evaluation.run_directory import LAST_CHECKPOINT, choose_run_directory
 
     quieten()
-    directory = open_run_directory(as_dictionary(config, resolve=False))
-    tracking_id = f"{config.name}-{directory.name}"
+    directory = choose_run_directory(as_dictionary(config, resolve=False))
+    last = directory / LAST_CHECKPOINT
+    before = record_so_far(directory)
+    tracking_id = before.get("tracking_id", f"{config.name}-{directory.name}-{token_hex(2)}")
     config.run = {"directory": str(directory), "tracking_id": tracking_id}
     pl.seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
 
     model = instantiate(config.model, _convert_="all")
-    if config.initialize_from:
+    if last.is_file():
+        require_same_model(last, dict(model.hparams))
+    elif config.initialize_from:
         model.initialize_from(config.initialize_from)
     data = instantiate(config.data)
     if "wandb" in config.logger:
@@ -52,9 +56,7 @@ def train(config: DictConfig) -> None:
         logger=[instantiate(logger) for logger in config.logger.values()],
     )
     record = run_record(as_dictionary(config), config.seed, tracking_id)
-    last = directory / LAST_CHECKPOINT
-    if last.is_file():
-        record = continued(record, directory)
+    record |= {key: before[key] for key in ("started", "wall_seconds") if key in before}
     if trainer.is_global_zero:
         write_json(directory / "run.json", record)
         print(f"{'going on in' if last.is_file() else 'run directory:'} {directory}")
@@ -84,35 +86,45 @@ def report(
     from evaluation.report.sheet import method_sheet
     from evaluation.report.table import print_scores
     from evaluation.runner import evaluate
+    from lightning_modules.checkpoint import find_checkpoint
     from lightning_modules.color import to_float
-    from lightning_modules.colorizer import Colorizer, find_checkpoint
+    from lightning_modules.colorizer import Colorizer
 
     checkpoint = find_checkpoint(directory)
     colorizer = Colorizer.load(checkpoint).to(trainer.strategy.root_device)
     data.trainer = None
     loader = data.test_dataloader()
-    total = min(len(loader), config.trainer.limit_test_batches or len(loader))
-    scores = evaluate(colorizer, islice(loader, total), instantiate(config.protocol), checkpoint, total)
+    limit = config.trainer.limit_test_batches
+    scores = evaluate(colorizer, loader, instantiate(config.protocol), checkpoint, record["config"]["data"], limit)
     write_json(directory / "scores.json", scores)
     print_scores(scores)
-    pictures = to_float(next(iter(loader))["rgb"][:8].to(colorizer.device))
+    pictures = to_float(loader.spread(8).to(colorizer.device))
     page = write_report(directory, record, scores, method_sheet(colorizer, pictures, samples=3, seed=config.seed))
     print(f"report: {page}")
 
 
-def continued(record: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """The record of a run that goes on: when it started, its tracking id and the time spent so far are kept."""
+def record_so_far(directory: Path) -> dict[str, Any]:
+    """The record of the run that goes on in this directory; empty for a new one."""
     from evaluation.record import read_json
 
-    before = read_json(directory / "run.json")
-    return record | {key: before[key] for key in ("started", "tracking_id", "wall_seconds")}
+    return read_json(directory / "run.json") if (directory / "run.json").is_file() else {}
 
 
-def as_dictionary(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
-    """A config as plain values."""
-    plain = OmegaConf.to_container(config, resolve=resolve)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+def require_same_model(checkpoint: Path, hyper_parameters: dict[str, Any]) -> None:
+    """Refuse to go on with another model than the checkpoint's, before anything of its run is overwritten.
+
+    Raises:
+        ValueError: If a hyper-parameter differs, or the checkpoint is damaged.
+    """
+    from lightning_modules.checkpoint import read_checkpoint
+
+    saved = read_checkpoint(checkpoint)["hyper_parameters"]
+    for name in saved.keys() | hyper_parameters.keys():
+        if saved.get(name) != hyper_parameters.get(name):
+            raise ValueError(
+                f"{checkpoint} was trained with model.{name}={saved.get(name)}, not {hyper_parameters.get(name)}; "
+                "repeat the run's own experiment and model to go on with it"
+            )
 
 
 def quieten() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import hydra
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 FULL_TRACE = "HYDRA_FULL_ERROR"
@@ -33,6 +33,13 @@ def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
         # Hydra then lets its own errors through, to be worded here.
         os.environ[FULL_TRACE] = "1"
         hydra.main(version_base="1.3", config_path="pkg://configs", config_name=config_name)(worded)()
+
+
+def as_dictionary(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
+    """A config as plain values."""
+    plain = OmegaConf.to_container(config, resolve=resolve)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
 
 
 @contextmanager

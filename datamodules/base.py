@@ -38,13 +38,19 @@ class PictureDataModule(pl.LightningDataModule):
 
     def loader(self, pictures: PictureSet, batch_size: int, shuffle: bool = False) -> ResumableLoader:
         """A loader for this rank's share."""
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, world_size, limit = 0, 1, None
+        if self.trainer:
+            rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            # An epoch that Lightning cuts short must end for the loader too, or a resumed run would go on in it.
+            if shuffle and isinstance(self.trainer.limit_train_batches, int):
+                limit = self.trainer.limit_train_batches
         return ResumableLoader(
             pictures,
             batch_size,
             shuffle=shuffle,
             seed=self.seed,
-            workers=self.workers if shuffle else 0,
+            workers=self.workers,
             rank=rank,
             world_size=world_size,
+            limit=limit,
         )

@@ -67,10 +67,9 @@ class CIFAR10(PictureDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the pictures into memory."""
-        if hasattr(self, "test"):
-            return
-        self.test = self.read("test")
-        if stage == "fit":
+        if not hasattr(self, "test"):
+            self.test = self.read("test")
+        if stage == "fit" and not hasattr(self, "training"):
             training = self.read("train")
             order = torch.randperm(len(training), generator=generator_of(self.seed)).tolist()
             shuffled = SmallPictures(training.rgb[order], [training.keys[i] for i in order], training.labels[order])

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 
@@ -27,17 +28,27 @@ class PictureSet(Protocol):
 class Batches(Sampler[list[Visit]]):
     """The batches of one rank, from the current position on."""
 
-    def __init__(self, pictures: int, batch_size: int, shuffle: bool, seed: int, rank: int, world_size: int) -> None:
+    def __init__(
+        self,
+        pictures: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        rank: int,
+        world_size: int,
+        limit: int | None,
+    ) -> None:
         self.pictures, self.batch_size, self.shuffle, self.seed = pictures, batch_size, shuffle, seed
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.limit = rank, world_size, limit
         self.epoch, self.batch = 0, 0
 
     def __len__(self) -> int:
         """Batches in a whole epoch: in training the same on every rank, and only whole ones."""
         if self.shuffle:
-            return self.pictures // self.world_size // self.batch_size
-        mine = len(range(self.rank, self.pictures, self.world_size))
-        return -(-mine // self.batch_size)
+            batches = self.pictures // self.world_size // self.batch_size
+        else:
+            batches = -(-len(range(self.rank, self.pictures, self.world_size)) // self.batch_size)
+        return batches if self.limit is None else min(batches, self.limit)
 
     def __iter__(self) -> Iterator[list[Visit]]:
         """Batches of visits."""
@@ -65,6 +76,7 @@ class ResumableLoader:
         workers: Processes that decode; 0 decodes in this one.
         rank: Of this process.
         world_size: How many processes share an epoch.
+        limit: Batches after which an epoch ends early.
 
     Raises:
         ValueError: If training would have no batch at all.
@@ -80,8 +92,10 @@ class ResumableLoader:
         workers: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        limit: int | None = None,
     ) -> None:
-        self.batches = Batches(len(pictures), batch_size, shuffle, seed, rank, world_size)
+        self.pictures = pictures
+        self.batches = Batches(len(pictures), batch_size, shuffle, seed, rank, world_size, limit)
         if shuffle and not len(self.batches):
             raise ValueError(
                 f"{len(pictures)} training pictures do not fill one batch of {batch_size} on each of {world_size} "
@@ -111,6 +125,12 @@ class ResumableLoader:
         for batch in self.loader:
             self.batch += 1
             yield batch
+
+    def spread(self, count: int) -> Tensor:
+        """So many pictures from all over the set, uint8 `(count, 3, H, W)`, to be looked at."""
+        last = len(self.pictures) - 1
+        places = torch.linspace(0, last, min(count, last + 1)).round().long().tolist()
+        return torch.stack([self.pictures[Visit(place, 0)]["rgb"] for place in places])
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader stands."""

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from rich.console import Console
 from torch import Tensor
-from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from datamodules.base import PictureDataModule
 from datamodules.loader import Visit, generator_of
@@ -115,13 +114,12 @@ class Photos(PictureDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the pictures; those that cannot be read, and grey ones, are named and left out."""
-        if hasattr(self, "test"):
-            return
         training, held_out = self.paths()
-        if stage == "fit":
+        if stage == "fit" and not hasattr(self, "training"):
             pictures, keys = self.read(training)
             self.training = RandomCrops(pictures, keys, self.resolution, self.crops_per_epoch, self.seed)
-        self.validation = self.test = CentreCrops(*self.read(held_out), self.resolution)
+        if not hasattr(self, "test"):
+            self.validation = self.test = CentreCrops(*self.read(held_out), self.resolution)
 
     def paths(self) -> tuple[list[Path], list[Path]]:
         """The training files and the held-out ones."""
@@ -138,15 +136,12 @@ class Photos(PictureDataModule):
         """The pictures, at most `LONGEST_KEPT_SIDE` a side, and their names."""
         pictures, keys = [], []
         console = Console(stderr=True)
-        for path, picture in zip(paths, read_pictures(paths, "reading photographs"), strict=True):
+        for path, picture in zip(paths, read_pictures(paths, "reading photographs", LONGEST_KEPT_SIDE), strict=True):
             if isinstance(picture, ValueError):
                 console.print(f"left out: {picture}", style="yellow")
             elif is_grey(picture):
                 console.print(f"left out: {path} is grey and teaches no colour", style="yellow")
             else:
-                if max(picture.shape[1:]) > LONGEST_KEPT_SIDE:
-                    shortest = round(LONGEST_KEPT_SIDE * min(picture.shape[1:]) / max(picture.shape[1:]))
-                    picture = resize(picture, [max(1, shortest)], InterpolationMode.BICUBIC, antialias=True)
                 pictures.append(picture)
                 keys.append(path.stem)
         if not pictures:

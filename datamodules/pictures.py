@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from rich.progress import track
 from torch import Tensor
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
-PICTURE_ERRORS = (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError)
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -51,21 +50,41 @@ def read_picture(path: Path) -> Tensor:
             return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no picture {path}") from error
-    except PICTURE_ERRORS as error:
+    except Exception as error:  # on damaged files decoders raise anything
         raise ValueError(f"{path} cannot be read as a picture: {error}") from error
 
 
-def read_pictures(paths: Sequence[Path], description: str) -> Iterable[Tensor | ValueError]:
-    """Read many pictures in threads, in order, behind a progress bar; a bad one yields its error."""
+def read_pictures(
+    paths: Sequence[Path], description: str, longest_side: int | None = None
+) -> Iterable[Tensor | ValueError]:
+    """Read many pictures in threads, in order, behind a progress bar; a bad one yields its error.
+
+    Args:
+        paths: The files.
+        description: What the progress bar says.
+        longest_side: Larger pictures are shrunk to this many pixels along their longer side.
+    """
 
     def read(path: Path) -> Tensor | ValueError:
         try:
-            return read_picture(path)
+            picture = read_picture(path)
+            return shrink(picture, longest_side) if longest_side else picture
         except ValueError as error:
             return error
 
     with ThreadPoolExecutor() as pool:
         yield from track(pool.map(read, paths), description, total=len(paths), disable=len(paths) < 500)
+
+
+def shrink(picture: Tensor, longest_side: int) -> Tensor:
+    """Resize uint8 `(3, H, W)`, its aspect kept, so that neither side is longer than this."""
+    height, width = picture.shape[1:]
+    scale = longest_side / max(height, width)
+    if scale >= 1:
+        return picture
+    size = [max(1, round(height * scale)), max(1, round(width * scale))]
+    resized: Tensor = resize(picture, size, InterpolationMode.BICUBIC, antialias=True)
+    return resized
 
 
 def is_grey(rgb: Tensor) -> bool:

@@ -4,18 +4,20 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+import torch
+
 
 @dataclass(frozen=True)
-class Protocol:
+class ScoringProtocol:
     """How pictures are scored.
 
     Attributes:
         name: What the leaderboard calls it.
         description: Of the set and of the preparation, in a sentence.
-        sampled_pictures: How many of the set's pictures, from the first, are coloured for the colour measures; None
-            for all. Likelihood is measured on all.
+        sampled_pictures: How many of the set's pictures, chosen by the seed, are coloured for the colour measures;
+            None for all. Likelihood is measured on all.
         samples: Draws of each picture; a picture's score is the mean over its draws.
-        seed: Of the draws and of the bootstrap.
+        seed: Of the choice, the draws and the bootstrap.
     """
 
     name: str
@@ -29,3 +31,8 @@ class Protocol:
         """Twelve hexadecimal digits that change with anything above but the description."""
         definition = {key: value for key, value in asdict(self).items() if key != "description"}
         return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:12]
+
+    def choose(self, pictures: int) -> set[int]:
+        """Which of so many pictures, by their place in the set, are coloured."""
+        order = torch.randperm(pictures, generator=torch.Generator().manual_seed(self.seed))
+        return set(order[: self.sampled_pictures].tolist())

@@ -11,29 +11,30 @@ LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
 CHOICES_OF_PLACE = ("resume", "runs", "run", "name")
 
 
-def open_run_directory(config: dict[str, Any]) -> Path:
-    """The directory for a run of this config, made if it is new.
+def choose_run_directory(config: dict[str, Any]) -> Path:
+    """The directory for a run of this config; it is made when something is first written there.
 
     The id is the config's own hash, and `-2`, `-3`, ... behind it for further runs of the same config, so that
-    neither the time nor a requeue changes it. Ranks that the first process launches inherit its choice.
+    neither the time nor a requeue changes it. Ranks that this process launches for the same config inherit its choice.
 
     Args:
-        config: As composed, resolved; of it `name`, `runs` and `resume` say where to look: `never` starts anew, `auto`
-            goes on in this config's latest directory, anything else is the directory to go on in.
+        config: As composed; of it `name`, `runs` and `resume` say where to look: `never` starts anew, `auto` goes on
+            in the latest directory of this config that holds a checkpoint, anything else is the directory to go on in.
 
     Raises:
         FileNotFoundError: If `resume` names a directory without `checkpoints/last.ckpt`.
     """
-    if RANK_VARIABLE in os.environ:
-        return Path(os.environ[RANK_VARIABLE])
-    directory = choose(config)
-    directory.mkdir(parents=True, exist_ok=True)
-    os.environ[RANK_VARIABLE] = str(directory)
-    return directory
+    identity = config_hash(config)
+    chosen_for, _, directory = os.environ.get(RANK_VARIABLE, "").partition(" ")
+    if chosen_for == identity:
+        return Path(directory)
+    chosen = find_or_number(config, identity)
+    os.environ[RANK_VARIABLE] = f"{identity} {chosen}"
+    return chosen
 
 
-def choose(config: dict[str, Any]) -> Path:
-    """The path that `open_run_directory` makes."""
+def find_or_number(config: dict[str, Any], identity: str) -> Path:
+    """What `choose_run_directory` chooses."""
     if config["resume"] not in ("never", "auto"):
         directory = Path(config["resume"])
         if not (directory / LAST_CHECKPOINT).is_file():
@@ -42,12 +43,13 @@ def choose(config: dict[str, Any]) -> Path:
             )
         return directory
     parent = Path(config["runs"]) / str(config["name"])
-    identity = config_hash(config)
-    latest, directory, number = None, parent / identity, 1
+    to_go_on, directory, number = None, parent / identity, 1
     while directory.is_dir():
+        if (directory / LAST_CHECKPOINT).is_file():
+            to_go_on = directory
         number += 1
-        latest, directory = directory, parent / f"{identity}-{number}"
-    return latest if latest and config["resume"] == "auto" else directory
+        directory = parent / f"{identity}-{number}"
+    return to_go_on if to_go_on and config["resume"] == "auto" else directory
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -1,9 +1,11 @@
 """Scores a method under a protocol."""
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sized
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from rich.progress import track
@@ -13,7 +15,7 @@ from evaluation.functional.alpha_beta import rmse_alpha_beta, rmse_alpha_beta_no
 from evaluation.functional.psnr import psnr
 from evaluation.functional.saturation import saturation
 from evaluation.interval import mean_with_interval
-from evaluation.protocols import Protocol
+from evaluation.protocols import ScoringProtocol
 from evaluation.record import SCHEMA, file_sha256
 from lightning_modules.color import to_float, to_uint8
 from lightning_modules.colorizer import Colorizer, ExactLikelihood
@@ -28,8 +30,26 @@ COLOUR_MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 PIXEL_WEIGHTED = ("rmse_alpha_beta", "rmse_alpha_beta_norm")
 
 
+class PictureLoader(Protocol):
+    """A set of pictures, in batches of `rgb`, uint8 (B, 3, H, W), and `key`."""
+
+    pictures: Sized
+    """The set itself."""
+
+    def __len__(self) -> int:
+        """Batches."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The batches."""
+
+
 def evaluate(
-    colorizer: Colorizer, batches: Iterable[dict[str, Any]], protocol: Protocol, checkpoint: Path, total: int
+    colorizer: Colorizer,
+    loader: PictureLoader,
+    rules: ScoringProtocol,
+    checkpoint: Path,
+    data: dict[str, Any],
+    limit: int | None = None,
 ) -> dict[str, Any]:
     """Score a method: what `scores.json` holds.
 
@@ -38,43 +58,52 @@ def evaluate(
 
     Args:
         colorizer: On the device to use.
-        batches: `rgb`, uint8 (B, 3, H, W), and `key`.
-        protocol: What to measure.
+        loader: The set.
+        rules: What to measure.
         checkpoint: Of the method, for the record.
-        total: How many batches there are, for the progress bar.
+        data: The set's config, for the record.
+        limit: Score only this many batches; the record then says that the set is not complete.
     """
-    generator = torch.Generator(colorizer.device).manual_seed(protocol.seed)
+    generator = torch.Generator(colorizer.device).manual_seed(rules.seed)
+    chosen = rules.choose(len(loader.pictures))
+    batches = len(loader) if limit is None else min(limit, len(loader))
     values: dict[str, list[float]] = defaultdict(list)
+    keys: list[str] = []
     pixels: list[int] = []
-    pictures = coloured = grey = 0
-    for batch in track(batches, f"scoring by {protocol.name}", total=total):
+    grey = 0
+    for batch in track(islice(loader, batches), f"scoring by {rules.name}", total=batches):
         rgb = to_float(batch["rgb"].to(colorizer.device))
-        pictures += len(rgb)
         if isinstance(colorizer, ExactLikelihood):
             with torch.no_grad():
                 values["bits_per_dim"] += colorizer.bits_per_dim(rgb).tolist()
-        wanted = len(rgb) if protocol.sampled_pictures is None else protocol.sampled_pictures - coloured
-        rgb = rgb[: max(wanted, 0)]
-        coloured += len(rgb)
+        wanted = [len(keys) + index in chosen for index in range(len(rgb))]
+        keys += batch["key"]
+        rgb = rgb[torch.tensor(wanted, device=rgb.device)]
         has_colour = (rgb.amax(dim=1) > rgb.amin(dim=1)).flatten(1).any(dim=1)
         grey += int((~has_colour).sum())
         rgb = rgb[has_colour]
         if len(rgb):
             pixels += [rgb.shape[2] * rgb.shape[3]] * len(rgb)
-            for name, scores in colour_scores(colorizer, rgb, protocol.samples, generator).items():
+            for name, scores in colour_scores(colorizer, rgb, rules.samples, generator).items():
                 values[name] += scores
     metrics: dict[str, Any] = {
-        name: mean_with_interval(scores, pixels if name in PIXEL_WEIGHTED else None, protocol.seed)
+        name: mean_with_interval(scores, pixels if name in PIXEL_WEIGHTED else None, rules.seed)
         for name, scores in values.items()
     }
-    if isinstance(colorizer, ExactLikelihood) and "bits_per_dim" in metrics:
+    if isinstance(colorizer, ExactLikelihood):
         metrics["bits_per_dim"]["space"] = colorizer.likelihood_space
     return {
         "schema": SCHEMA,
-        "protocol": {**vars(protocol), "hash": protocol.hash},
+        "protocol": {**vars(rules), "hash": rules.hash},
         "method": type(colorizer).__name__,
         "checkpoint": {"path": str(checkpoint), "sha256": file_sha256(checkpoint)},
-        "pictures": {"all": pictures, "coloured": coloured, "grey": grey},
+        "hyper_parameters": dict(colorizer.hparams),
+        "set": {
+            "data": data,
+            "keys_sha256": hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest(),
+            "complete": len(keys) == len(loader.pictures),
+        },
+        "pictures": {"all": len(keys), "coloured": len(pixels), "grey": grey},
         "metrics": metrics,
     }
 

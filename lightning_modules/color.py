@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 ALPHA_BETA_EPSILON = 1e-4
+LARGEST_BAND = 2**24
 
 Conversion = TypeVar("Conversion", bound=Callable[..., Tensor])
 
@@ -40,7 +41,11 @@ def full_precision(function: Conversion) -> Conversion:
     """Run `function` in float32 (float64 stays) with autocast off: bfloat16 Lab is wrong by up to 2.8 units."""
 
     def widen(value: object) -> object:
-        return value.float() if isinstance(value, Tensor) and value.dtype != torch.float64 else value
+        if not isinstance(value, Tensor) or value.dtype == torch.float64:
+            return value
+        if not value.is_floating_point():
+            raise ValueError(f"{function.__name__} wants floating colours, not {value.dtype}; see to_float")
+        return value.float()
 
     @wraps(function)
     def in_full_precision(*arguments: Any, **keywords: Any) -> Tensor:
@@ -49,6 +54,14 @@ def full_precision(function: Conversion) -> Conversion:
             return function(*map(widen, arguments), **{name: widen(value) for name, value in keywords.items()})
 
     return cast(Conversion, in_full_precision)
+
+
+def in_bands(convert: Callable[[Tensor], Tensor], picture: Tensor) -> Tensor:
+    """Convert a large picture a band of rows at a time: the steps between take many times its memory."""
+    rows = max(1, LARGEST_BAND // (picture.numel() // picture.shape[-2]))
+    if rows >= picture.shape[-2]:
+        return convert(picture)
+    return torch.cat([convert(band) for band in picture.split(rows, dim=-2)], dim=-2)
 
 
 def to_float(rgb: Tensor) -> Tensor:
@@ -64,13 +77,13 @@ def to_uint8(rgb: Tensor) -> Tensor:
 @full_precision
 def rgb_to_lab(rgb: Tensor) -> Tensor:
     """sRGB in [0, 1] to CIELab (D65, 2 degrees): L in 0..100, a in -86.2..98.2, b in -107.9..94.5."""
-    return kornia_rgb_to_lab(rgb)
+    return in_bands(kornia_rgb_to_lab, rgb)
 
 
 @full_precision
 def rgb_to_lab_luminance(rgb: Tensor) -> Tensor:
     """sRGB in [0, 1], `(..., 3, H, W)`, to CIELab L in 0..100, `(..., 1, H, W)`."""
-    return kornia_rgb_to_lab(rgb)[..., :1, :, :]
+    return in_bands(lambda band: kornia_rgb_to_lab(band)[..., :1, :, :], rgb)
 
 
 @full_precision
@@ -79,7 +92,7 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
 
     Gamut guard: kornia takes b above 200 (L + 16) / 116, for which Z would be negative, as that value.
     """
-    return kornia_lab_to_rgb(lab)
+    return in_bands(kornia_lab_to_rgb, lab)
 
 
 @full_precision

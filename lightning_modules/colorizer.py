@@ -1,10 +1,8 @@
 """What every method promises."""
 
 import os
-import pickle
 from dataclasses import dataclass, fields
 from importlib import import_module
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import pytorch_lightning as pl
@@ -12,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lightning_modules import METHODS
+from lightning_modules.checkpoint import read_checkpoint
 
-CHECKPOINT_NAMES = ("best.ckpt", "last.ckpt")
 SMALLEST_SIDE = 2
 
 
@@ -64,7 +62,7 @@ class Colorizer(pl.LightningModule):
     get batches as they travel, `rgb` in eight bits. One that has an exact likelihood is also an `ExactLikelihood`.
     """
 
-    stochastic: ClassVar[bool]
+    stochastic: bool
     """Whether two draws of one picture differ."""
     accepts: ClassVar[frozenset[str]] = frozenset()
     """The kinds of guidance that the method takes: fields of `Guidance`."""
@@ -177,41 +175,6 @@ class Colorizer(pl.LightningModule):
             reason = str(error).splitlines()[1].strip()
             raise ValueError(f"{path} does not fit {method.__name__} as it is now: {reason}") from error
         return colorizer.eval()
-
-
-def find_checkpoint(path: str | os.PathLike[str]) -> Path:
-    """The checkpoint that a file, a run's directory or its `checkpoints` folder stands for.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    path = Path(path)
-    if path.is_file():
-        return path
-    for folder in (path / "checkpoints", path):
-        for name in CHECKPOINT_NAMES:
-            if (folder / name).is_file():
-                return folder / name
-    if path.is_dir():
-        raise FileNotFoundError(f"{path} holds no checkpoint ({' or '.join(CHECKPOINT_NAMES)}); give a run's directory")
-    raise FileNotFoundError(f"there is no checkpoint at {path}; give a .ckpt file or a run's directory")
-
-
-def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A method's checkpoint as a dictionary, read with `weights_only=True`.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If the file is damaged or holds something else.
-    """
-    path = find_checkpoint(path)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is not a whole checkpoint: it may be cut short, or no checkpoint at all") from error
-    if not isinstance(checkpoint, dict) or checkpoint.get("method") not in METHODS:
-        raise ValueError(f"{path} is no checkpoint of a method here; those are {', '.join(METHODS)}")
-    return checkpoint
 
 
 def choose_device(name: str) -> torch.device:

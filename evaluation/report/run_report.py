@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def read_curves(logs: Path) -> dict[str, dict[int, float]]:
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 for name, value in row.items():
-                    if value and name not in ("epoch", "step"):
+                    if value and name not in ("epoch", "step") and isfinite(float(value)):
                         curves.setdefault(name, {})[int(row["step"])] = float(value)
     return curves
 

@@ -1,7 +1,6 @@
 """What PIC and its ablation share: the embedding network, the likelihood, the optimisation."""
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any, TypedDict
 
 import torch
@@ -105,16 +104,16 @@ class PICBase(Colorizer):
         """Each pixel's log-probability, (B, h, w), by each prediction.
 
         Args:
-            rgb: RGB in [0, 1], (B, 3, H, W).
+            rgb: RGB in [0, 1], (B, 3, resolution, resolution).
 
         Raises:
-            ValueError: If the sides do not divide by the chroma subsampling.
+            ValueError: Of pictures of another size, whose bits/dim would not compare.
         """
         height, width = rgb.shape[2:]
-        if height % self.grid.factor or width % self.grid.factor:
+        if (height, width) != (self.resolution, self.resolution):
             raise ValueError(
-                f"pictures of {width}x{height} do not divide by the chroma subsampling, {self.grid.factor}; "
-                f"this model works at {self.resolution}x{self.resolution}"
+                f"pictures of {width}x{height} were given to a model of {self.resolution}x{self.resolution}, "
+                "and bits/dim compare at one resolution only; resize the pictures, or take the set it was trained on"
             )
         picture = self.grid.picture(rgb)
         predictions = self.predict(picture, self.embed(self.luminance(rgb)))
@@ -149,16 +148,14 @@ class PICBase(Colorizer):
         """Data-dependent initialisation (Salimans and Kingma, 2016), once, on the first training pictures."""
         if self.initialized:
             return
-        limit = self.trainer.limit_train_batches
-        loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
         pictures: list[Tensor] = []
-        for batch in islice(loader, limit if isinstance(limit, int) else None):
+        for batch in self.trainer.datamodule.train_dataloader():  # type: ignore[attr-defined]
             pictures += batch["rgb"]
             if len(pictures) >= self.initialization_pictures:
                 break
         self.initialize(to_float(torch.stack(pictures[: self.initialization_pictures]).to(self.device)))
         for tensor in (*self.parameters(), *self.buffers()):
-            tensor.data = self.trainer.strategy.broadcast(tensor.data)
+            tensor.data.copy_(self.trainer.strategy.broadcast(tensor.data.cpu()))
 
     @torch.no_grad()
     def initialize(self, rgb: Tensor) -> None:

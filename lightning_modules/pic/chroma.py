@@ -1,7 +1,7 @@
 """PIC's tensors: normalised Lab, chroma at a fraction of the resolution, and the way back (section 3.1 and 3.3)."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +59,11 @@ class ChromaGrid:
     chroma_filter: ChromaFilter = "stride"
     round_ab: bool = False
     upsampling: Upsampling = "phase"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("canvas", Canvas), ("chroma_filter", ChromaFilter), ("upsampling", Upsampling)):
+            if getattr(self, name) not in get_args(choices):
+                raise ValueError(f"{name} is one of {', '.join(get_args(choices))}, not {getattr(self, name)}")
 
     def picture(self, rgb: Tensor) -> ChromaPicture:
         """The regressor, canvas and target that RGB in [0, 1], `(B, 3, H, W)`, gives on the grid."""

@@ -1,6 +1,6 @@
 """The ablation of section 4.3: the embedding network without the autoregressive one."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from lightning_modules.colorizer import Guidance
 from lightning_modules.layers import logistic_mixture
 from lightning_modules.pic.base import PICBase
 from lightning_modules.pic.chroma import ChromaPicture, denormalize_chroma
+
+MapComponent = Literal["densest", "random"]
 
 
 class PICEmbedding(PICBase):
@@ -22,12 +24,12 @@ class PICEmbedding(PICBase):
         arguments: Those of `PICBase`.
     """
 
-    stochastic: ClassVar[bool] = False
-
-    def __init__(self, *, map_component: Literal["densest", "random"] = "densest", **arguments: Any) -> None:
+    def __init__(self, *, map_component: MapComponent = "densest", **arguments: Any) -> None:
         super().__init__(**arguments)
         self.save_hyperparameters()
-        self.map_component = map_component
+        if map_component not in get_args(MapComponent):
+            raise ValueError(f"map_component is one of {', '.join(get_args(MapComponent))}, not {map_component}")
+        self.stochastic = map_component == "random"
 
     def predict(self, picture: ChromaPicture, embedding: Tensor) -> list[Tensor]:
         """See `PICBase`."""
@@ -38,9 +40,9 @@ class PICEmbedding(PICBase):
         embedding, small = self.look_at(luminance)
         parameters = embedding[:, : self.parameter_channels].repeat_interleave(samples, dim=0)
         small = small.repeat_interleave(samples, dim=0)
-        if self.map_component == "densest":
-            chroma = logistic_mixture.mode(parameters, small)
-        else:
+        if self.stochastic:
             noise = self.uniform(len(small), *small.shape[2:], generator=generator)
             chroma = logistic_mixture.sample(parameters, small, noise.movedim(-1, 1), temperature=0)
+        else:
+            chroma = logistic_mixture.mode(parameters, small)
         return self.grid.join(luminance, denormalize_chroma(chroma))

@@ -1,6 +1,6 @@
 """PIC: Probabilistic Image Colorization, as a LightningModule."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,14 +26,14 @@ class PIC(PICBase):
         arguments: Those of `PICBase`.
     """
 
-    stochastic: ClassVar[bool] = True
+    stochastic = True
 
     def __init__(
         self, *, width: int, blocks: int, auxiliary_weight: float, temperature: float, **arguments: Any
     ) -> None:
         super().__init__(**arguments)
         self.save_hyperparameters()
-        self.auxiliary_weight, self.temperature = auxiliary_weight, temperature
+        self.auxiliary_weight, self.temperature = float(auxiliary_weight), float(temperature)
         self.autoregressive = AutoregressiveNetwork(
             CANVAS_CHANNELS[self.grid.canvas],
             self.embedding.width,

@@ -61,7 +61,8 @@ class GatedBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Map `(B, width, H, W)`, and a condition of the same H x W, to `(B, width, H, W)`."""
         hidden: Tensor = self.first(concatenated_elu(x))
-        if self.condition is not None and condition is not None:
+        if self.condition is not None:
+            assert condition is not None
             hidden = hidden + self.condition(concatenated_elu(condition))
         hidden = self.second(self.dropout(concatenated_elu(hidden)))
         value, gate = hidden.chunk(2, dim=1)
@@ -83,6 +84,8 @@ class EmbeddingNetwork(nn.Module):
         layers: list[nn.Module] = []
         in_channels = 2
         for stage in stages:
+            if unknown := stage.keys() - Stage.__annotations__.keys():
+                raise ValueError(f"a stage has no {', '.join(unknown)}; it has {', '.join(Stage.__annotations__)}")
             width = stage["width"]
             layers.append(WeightNormConv2d(in_channels, width, stride=stage.get("stride", 1)))
             layers.extend(
@@ -95,9 +98,12 @@ class EmbeddingNetwork(nn.Module):
     def forward(self, luminance: Tensor) -> Tensor:
         """Embed normalised luminance `(B, 1, H, W)` as `(B, width, H / subsampling, W / subsampling)`.
 
-        A plane of ones joins the luminance, so that padding can be told from mid-grey.
+        A plane of ones joins the luminance, so that padding can be told from mid-grey. The last layer runs in float32
+        even under autocast, since mixture parameters are read from what it returns.
         """
-        embedding: Tensor = self.layers(torch.cat([luminance, torch.ones_like(luminance)], dim=1))
+        features = self.layers[:-1](torch.cat([luminance, torch.ones_like(luminance)], dim=1))
+        with torch.autocast(device_type=luminance.device.type, enabled=False):
+            embedding: Tensor = self.layers[-1](features.to(luminance.dtype))
         return embedding
 
 

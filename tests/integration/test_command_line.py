@@ -1,5 +1,6 @@
 """The scripts as a user runs them, mistakes included."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,11 @@ from tests.conftest import PROJECT
 def run(script: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a script in a folder of its own."""
     command = [sys.executable, str(PROJECT / script), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment["NETRC"] = str(folder / "no_netrc")  # whoever runs the tests may be logged in to Weights & Biases
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,6 +28,8 @@ def run(script: str, *arguments: str, folder: Path) -> subprocess.CompletedProce
         ("train.py", ["+experiment=pic_imagenet", "trainer.max_epocs=3"], "did you mean trainer.max_epochs?"),
         ("train.py", ["+model.widht=3"], "lightning_modules.pic.module.PIC takes no widht"),
         ("train.py", ["data=foto"], "did you mean photos?"),
+        ("train.py", ["model.chroma_filter=strid"], "chroma_filter is one of stride, area, not strid"),
+        ("train.py", ["model.embedding=[{width:80,strid:4}]"], "a stage has no strid"),
         ("train.py", ["model.resolution=30"], "resolution 30 is no multiple of the chroma subsampling, 4"),
         ("train.py", ["resume=runs/nothing"], "resume takes never, auto or a run's directory"),
         ("train.py", ["data.root=nowhere"], "there is no folder nowhere"),

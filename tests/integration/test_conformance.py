@@ -8,12 +8,12 @@ import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
-from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from configs.command import config_names
 from lightning_modules import METHODS
 from lightning_modules.color import to_float
 from lightning_modules.colorizer import Colorizer, ExactLikelihood, Guidance
+from lightning_modules.layers.averaging import ParameterAveraging
 from tests.conftest import RandomPictures, colourful_pictures
 
 PIC_STAGES = "[{width:8,blocks:1},{width:16,stride:2,blocks:1,dilation:2}]"
@@ -76,7 +76,7 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         limit_val_batches=0,
-        callbacks=[EMAWeightAveraging(decay=0.9, use_buffers=False), *callbacks],
+        callbacks=[ParameterAveraging(decay=0.9), *callbacks],
     )
     trainer.fit(colorizer, RandomPictures(side_of(colorizer)), ckpt_path=resume, weights_only=True)
     return trainer

@@ -52,7 +52,7 @@ def test_a_run_leaves_its_records_and_report(trained: Path) -> None:
     record, scores = (json.loads((trained / name).read_text()) for name in ("run.json", "scores.json"))
     assert record["status"] == "finished"
     assert record["config"]["model"]["resolution"] == 16
-    assert record["tracking_id"] == f"pic_photos-{trained.name}"
+    assert record["tracking_id"].startswith(f"pic_photos-{trained.name}-")
     assert record["wall_seconds"] > 0
     assert scores["checkpoint"]["sha256"] == file_sha256(trained / "checkpoints" / "best.ckpt")
     assert scores["pictures"] == {"all": 3, "coloured": 3, "grey": 0}
@@ -67,7 +67,7 @@ def test_a_run_leaves_its_records_and_report(trained: Path) -> None:
 
 def test_sample_pictures_reach_the_offline_tracker(trained: Path) -> None:
     (offline,) = (trained / "wandb").glob("offline-run-*")
-    assert offline.name.endswith(f"pic_photos-{trained.name}")
+    assert offline.name.endswith(json.loads((trained / "run.json").read_text())["tracking_id"])
     assert len(list((offline / "files" / "media" / "images").glob("samples*.png"))) == 3
 
 
@@ -102,6 +102,8 @@ def test_a_checkpoint_is_scored(trained: Path, tmp_path: Path) -> None:
     ours, theirs = (json.loads(path.read_text()) for path in (tmp_path / "out/scores.json", trained / "scores.json"))
     assert ours["metrics"]["bits_per_dim"] == theirs["metrics"]["bits_per_dim"]
     assert ours["protocol"]["hash"] == theirs["protocol"]["hash"]
+    assert ours["set"]["keys_sha256"] == theirs["set"]["keys_sha256"]
+    assert ours["set"]["complete"]
     assert Image.open(tmp_path / "out" / "pictures.png").width > 300
 
 
@@ -139,6 +141,22 @@ def test_a_coloured_photo_keeps_its_luminance(trained: Path, photo_folder: Path,
     assert inside.any()
     difference = (luminance(tmp_path / "grey_0.png") - luminance(photo_folder / "grey.png"))[0].abs()
     assert difference[inside].max() < 0.6, "eight bits allow half a level of each channel"
+
+
+def test_a_run_does_not_go_on_with_another_model(trained: Path, tmp_path: Path) -> None:
+    before = (trained / "run.json").read_text()
+    result = run("train.py", f"resume={trained}", *SMALL, "model.width=9", folder=tmp_path)
+    assert result.returncode == 1
+    assert "was trained with model.width=8, not 9" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert (trained / "run.json").read_text() == before
+
+
+def test_jobs_of_a_multirun_keep_apart(tmp_path: Path) -> None:
+    result = run("train.py", "-m", "seed=1,2", *SMALL, "trainer.max_epochs=1", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    records = [json.loads(path.read_text()) for path in (tmp_path / "runs" / "pic_photos").glob("*/run.json")]
+    assert sorted(record["seed"] for record in records) == [1, 2]
 
 
 def test_the_embedding_starts_from_the_whole_method(trained: Path, tmp_path: Path) -> None:

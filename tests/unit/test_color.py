@@ -16,7 +16,7 @@ from lightning_modules.pic.chroma import normalize_chroma
 
 def pixel(*channels: float) -> Tensor:
     """One pixel, `(1, C, 1, 1)`."""
-    return torch.tensor(channels).view(1, -1, 1, 1)
+    return torch.tensor(channels, dtype=torch.float32).view(1, -1, 1, 1)
 
 
 def combinations(*axes: Tensor) -> Tensor:
@@ -195,3 +195,22 @@ def test_lab_is_differentiable_at_the_corners_of_the_cube() -> None:
     color.lab_to_rgb(color.rgb_to_lab(corners)).sum().backward()
     assert corners.grad is not None
     assert corners.grad.isfinite().all()
+
+
+def test_large_pictures_are_converted_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb = torch.rand(2, 3, 37, 11)
+    lab, luminance, back = (
+        color.rgb_to_lab(rgb),
+        color.rgb_to_lab_luminance(rgb),
+        color.lab_to_rgb(color.rgb_to_lab(rgb)),
+    )
+    for largest in (1, 500, 700):
+        monkeypatch.setattr(color, "LARGEST_BAND", largest)
+        torch.testing.assert_close(color.rgb_to_lab(rgb), lab)
+        torch.testing.assert_close(color.rgb_to_lab_luminance(rgb), luminance)
+        torch.testing.assert_close(color.lab_to_rgb(lab), back)
+
+
+def test_eight_bit_pictures_are_refused() -> None:
+    with pytest.raises(ValueError, match="rgb_to_lab wants floating colours"):
+        color.rgb_to_lab(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))

@@ -84,6 +84,18 @@ def test_what_went_before_is_not_decoded() -> None:
     assert {visit.epoch for visit in pictures.visits} == {2}
 
 
+def test_an_epoch_cut_short_is_followed_by_the_next() -> None:
+    loader = ResumableLoader(Recorder(12), 3, shuffle=True, limit=2)
+    first, second = keys_of(loader), keys_of(loader)
+    assert len(loader) == len(first) == len(second) == 2
+    assert {key.split(".")[1] for batch in second for key in batch} == {"1"}
+
+
+def test_spread_looks_at_the_whole_set() -> None:
+    assert ResumableLoader(Recorder(101), 3).spread(5).tolist() == [0, 25, 50, 75, 100]
+    assert ResumableLoader(Recorder(2), 3).spread(5).tolist() == [0, 1]
+
+
 def test_leaves_the_global_generator_alone() -> None:
     before = torch.random.get_rng_state()
     keys_of(ResumableLoader(Recorder(4), 2, shuffle=True))

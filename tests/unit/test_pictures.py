@@ -67,6 +67,12 @@ def test_read_pictures_keeps_order_and_goes_on_after_an_error(photo_folder: Path
     assert is_grey(third)
 
 
+def test_large_pictures_are_shrunk(photo_folder: Path) -> None:
+    (small,) = read_pictures([photo_folder / "colour.png"], "reading", longest_side=20)
+    assert isinstance(small, Tensor)
+    assert small.shape == (3, 20, 15)
+
+
 def test_find_pictures_looks_into_folders(photo_folder: Path, tmp_path: Path) -> None:
     found = find_pictures(photo_folder)
     assert photo_folder / "album" / "colour.jpg" in found

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.protocols import Protocol
+from evaluation.protocols import ScoringProtocol
 from evaluation.record import file_sha256, git_commit, read_json, run_record, write_json
 from evaluation.report.run_report import read_curves, write_report
 from evaluation.report.sheet import contact_sheet, grey_of, to_image
@@ -48,9 +48,23 @@ def test_sha256_of_a_file(tmp_path: Path) -> None:
 
 
 def test_protocol_hash_follows_what_changes_a_score() -> None:
-    protocol = Protocol("photos", "held out", None, 4, 0)
-    assert protocol.hash == Protocol("photos", "other words", None, 4, 0).hash
-    assert len({protocol.hash, Protocol("photos", "", 5, 4, 0).hash, Protocol("photos", "", None, 1, 0).hash}) == 3
+    protocol = ScoringProtocol("photos", "held out", None, 4, 0)
+    assert protocol.hash == ScoringProtocol("photos", "other words", None, 4, 0).hash
+    assert (
+        len(
+            {protocol.hash, ScoringProtocol("photos", "", 5, 4, 0).hash, ScoringProtocol("photos", "", None, 1, 0).hash}
+        )
+        == 3
+    )
+
+
+def test_protocol_chooses_pictures_from_all_over_the_set() -> None:
+    chosen = ScoringProtocol("cifar", "", 100, 1, 0).choose(10_000)
+    assert len(chosen) == 100
+    assert all(any(start <= index < start + 1000 for index in chosen) for start in range(0, 10_000, 1000))
+    assert chosen == ScoringProtocol("cifar", "", 100, 4, 0).choose(10_000)
+    assert chosen != ScoringProtocol("cifar", "", 100, 1, 1).choose(10_000)
+    assert ScoringProtocol("photos", "", None, 1, 0).choose(3) == {0, 1, 2}
 
 
 def test_contact_sheet_shows_every_picture_at_its_place() -> None:

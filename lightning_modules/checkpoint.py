@@ -1,0 +1,64 @@
+"""Checkpoints: where they are, how they are read, how they are written."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from lightning_fabric.utilities.types import _PATH
+
+from lightning_modules import METHODS
+
+CHECKPOINT_NAMES = ("best.ckpt", "last.ckpt")
+
+
+def find_checkpoint(path: str | os.PathLike[str]) -> Path:
+    """The checkpoint that a file, a run's directory or its `checkpoints` folder stands for.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    for folder in (path / "checkpoints", path):
+        for name in CHECKPOINT_NAMES:
+            if (folder / name).is_file():
+                return folder / name
+    if path.is_dir():
+        raise FileNotFoundError(f"{path} holds no checkpoint ({' or '.join(CHECKPOINT_NAMES)}); give a run's directory")
+    raise FileNotFoundError(f"there is no checkpoint at {path}; give a .ckpt file or a run's directory")
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A method's checkpoint as a dictionary, read with `weights_only=True`.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If the file is damaged or holds something else.
+    """
+    path = find_checkpoint(path)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is not a whole checkpoint: it may be cut short, or no checkpoint at all") from error
+    if not isinstance(checkpoint, dict) or checkpoint.get("method") not in METHODS:
+        raise ValueError(f"{path} is no checkpoint of a method here; those are {', '.join(METHODS)}")
+    return checkpoint
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and moves it there, so that a kill leaves the old one or the new one.
+
+    Lightning's own goes through the system's folder for temporary files, often another disk, from where moving copies.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
+        """Save `checkpoint` as `path`."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        half = target.with_name(target.name + ".part")
+        torch.save(checkpoint, half)
+        half.replace(target)
