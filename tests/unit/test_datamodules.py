@@ -1,5 +1,6 @@
 """The data modules: contract of a batch, held-out pictures, reproducible augmentation, bad input."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,26 @@ def test_cifar10_mirrors_half_of_the_training_pictures(tmp_path: Path) -> None:
     assert 70 < sum(mirrored) < 130
     first = next(each for each, flag in zip(visited, mirrored, strict=True) if flag)
     assert torch.equal(first["rgb"], originals[first["key"]].flip(-1))
+
+
+def test_cifar10_reads_what_torchvision_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+    pictures = colourful_pictures(2 * len(names), 32)
+    for place, name in enumerate(names):
+        batch = {"data": pictures[2 * place : 2 * place + 2].flatten(1).numpy(), "labels": [place, 9]}
+        (folder / name).write_bytes(pickle.dumps(batch))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *arguments: True)
+    module = cifar(tmp_path)
+    module.prepare_data()
+    module.setup("fit")
+    assert_contract(module, 32)
+    assert [picture.tolist() for picture in module.test_dataloader().spread(2)] == pictures[-2:].tolist()
+    assert next(iter(module.test_dataloader()))["label"].tolist() == [5, 9]
+    seen = torch.cat([module.training.rgb, module.validation.rgb])  # type: ignore[attr-defined]
+    assert sorted(map(str, seen.tolist())) == sorted(map(str, pictures[:-2].tolist()))
 
 
 def test_cifar10_says_where_it_looked(tmp_path: Path) -> None:
