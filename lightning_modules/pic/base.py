@@ -94,7 +94,7 @@ class PICBase(Colorizer):
         if luminance.shape[2:] != size:
             luminance = F.interpolate(luminance, size, mode="bicubic", antialias=True).clamp(0, 100)
         small = self.grid.subsample(normalize_luminance(luminance))
-        return self.embed(luminance).to(small.dtype), small
+        return self.embed(luminance), small
 
     def predict(self, picture: ChromaPicture, embedding: Tensor) -> list[Tensor]:
         """The mixture parameters, (B, 8 * mixtures, h, w), of all trained predictions, the method's own first."""
