@@ -189,7 +189,7 @@ def test_resumed_training_ends_with_the_weights_of_uninterrupted_training(
 
 
 def test_checkpoint_rebuilds_the_method_from_itself_alone(colorizer: Colorizer, tmp_path: Path) -> None:
-    fit(colorizer, steps=1).save_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    fit(colorizer.train(), steps=1).save_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     loaded = Colorizer.load(tmp_path)
     assert type(loaded) is type(colorizer)
     assert not loaded.training
@@ -199,7 +199,7 @@ def test_checkpoint_rebuilds_the_method_from_itself_alone(colorizer: Colorizer, 
 
 def test_damaged_checkpoints_are_named(colorizer: Colorizer, tmp_path: Path) -> None:
     whole = tmp_path / "whole.ckpt"
-    fit(colorizer, steps=1).save_checkpoint(whole)
+    fit(colorizer.train(), steps=1).save_checkpoint(whole)
     cut = tmp_path / "cut.ckpt"
     cut.write_bytes(whole.read_bytes()[:-100])
     other = tmp_path / "other.ckpt"
