@@ -94,7 +94,7 @@ class ResumableLoader:
         world_size: int = 1,
         limit: int | None = None,
     ) -> None:
-        self.pictures = pictures
+        self.pictures, self.batch_size = pictures, batch_size
         self.batches = Batches(len(pictures), batch_size, shuffle, seed, rank, world_size, limit)
         if shuffle and not len(self.batches):
             raise ValueError(

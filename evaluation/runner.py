@@ -35,6 +35,8 @@ class PictureLoader(Protocol):
 
     pictures: Sized
     """The set itself."""
+    batch_size: int
+    """Pictures in a batch, but perhaps the last."""
 
     def __len__(self) -> int:
         """Batches."""
@@ -65,8 +67,8 @@ def evaluate(
         limit: Score only this many batches; the record then says that the set is not complete.
     """
     generator = torch.Generator(colorizer.device).manual_seed(rules.seed)
-    chosen = rules.choose(len(loader.pictures))
     batches = len(loader) if limit is None else min(limit, len(loader))
+    chosen = rules.choose(min(len(loader.pictures), batches * loader.batch_size))
     values: dict[str, list[float]] = defaultdict(list)
     keys: list[str] = []
     pixels: list[int] = []

@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 
 from evaluation.record import file_sha256
+from evaluation.report.sheet import to_image
 from lightning_modules.color import rgb_to_lab_luminance, to_float
 from lightning_modules.colorizer import Colorizer
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, colourful_pictures
 from tests.integration.test_command_line import run
 
 SMALL = [
@@ -157,6 +158,20 @@ def test_jobs_of_a_multirun_keep_apart(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     records = [json.loads(path.read_text()) for path in (tmp_path / "runs" / "pic_photos").glob("*/run.json")]
     assert sorted(record["seed"] for record in records) == [1, 2]
+
+
+def test_a_published_experiment_runs_a_few_steps(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split / "cat").mkdir(parents=True)
+        for number, picture in enumerate(colourful_pictures(12, 32)):
+            to_image(picture).save(tmp_path / split / "cat" / f"{number}.png")
+    changes = ["+debug=fast", f"data.root={tmp_path}", "data.validation_pictures=2"]
+    result = run("train.py", "+experiment=pic_tiny", *changes, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    (directory,) = (tmp_path / "runs" / "debug").iterdir()
+    scores = json.loads((directory / "scores.json").read_text())
+    assert scores["pictures"] == {"all": 2, "coloured": 1, "grey": 0}
+    assert not scores["set"]["complete"]
 
 
 def test_the_embedding_starts_from_the_whole_method(trained: Path, tmp_path: Path) -> None:
