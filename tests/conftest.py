@@ -1,9 +1,11 @@
 """What unit and integration tests share."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from PIL import Image
 from torch import Tensor
@@ -21,6 +23,19 @@ def colourful_pictures(count: int, side: int, seed: int = 0) -> Tensor:
     """Smooth random colour pictures, uint8 (count, 3, side, side)."""
     coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
     return (torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1) * 255).byte()
+
+
+def quiet_trainer(**settings: Any) -> pl.Trainer:
+    """A trainer on the CPU that prints and writes nothing."""
+    return pl.Trainer(
+        accelerator="cpu",
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
 
 
 class RandomPictures(PictureDataModule):

@@ -14,7 +14,7 @@ from lightning_modules import METHODS
 from lightning_modules.color import to_float
 from lightning_modules.colorizer import Colorizer, ExactLikelihood, Guidance
 from lightning_modules.layers.averaging import ParameterAveraging
-from tests.conftest import RandomPictures, colourful_pictures
+from tests.conftest import RandomPictures, colourful_pictures, quiet_trainer
 
 PIC_STAGES = "[{width:8,blocks:1},{width:16,stride:2,blocks:1,dilation:2}]"
 SMALL: dict[str, list[str]] = {
@@ -66,15 +66,9 @@ def fit(
 ) -> pl.Trainer:
     """Train on random pictures with averaged weights."""
     pl.seed_everything(3, workers=True, verbose=False)
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_steps=steps,
         precision=precision,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
         limit_val_batches=0,
         callbacks=[ParameterAveraging(decay=0.9), *callbacks],
     )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_modules.checkpoint import AtomicCheckpointIO, find_checkpoint
 from lightning_modules.layers.averaging import ParameterAveraging
+from tests.conftest import quiet_trainer
 
 
 def test_a_checkpoint_replaces_the_old_one_in_one_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,17 +61,7 @@ class Walk(pl.LightningModule):
 
 def test_validation_sees_the_moving_average() -> None:
     module, batches = Walk(), torch.utils.data.DataLoader(torch.zeros(4, 1))  # type: ignore[arg-type,var-annotated]
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=2,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=1,
-        callbacks=[ParameterAveraging(decay=0.75)],
-    )
+    trainer = quiet_trainer(max_epochs=2, limit_val_batches=1, callbacks=[ParameterAveraging(decay=0.75)])
     trainer.fit(module, batches, batches)
     average, wanted = 1.0, []
     for place in range(2, 9):
