@@ -27,6 +27,7 @@ def train(config: DictConfig) -> None:
     import torch
     from hydra.utils import instantiate
 
+    from datamodules.base import bad_pictures
     from evaluation.record import run_record, write_json
     from evaluation.run_directory import LAST_CHECKPOINT, choose_run_directory
 
@@ -69,6 +70,7 @@ def train(config: DictConfig) -> None:
     finally:
         record["wall_seconds"] += time.monotonic() - started
         record["status"] = trainer.state.status.value
+        record["pictures"] = {**data.provenance, "unreadable": bad_pictures(directory)}
         if trainer.is_global_zero:
             write_json(directory / "run.json", record)
     if trainer.is_global_zero:

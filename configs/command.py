@@ -127,4 +127,5 @@ def dotted(config: DictConfig, prefix: str = "") -> Iterator[str]:
 
 def config_names(group: str) -> list[str]:
     """The names in a config group: `config_names("experiment")` is the catalogue of what can be reproduced."""
-    return sorted(path.name.removesuffix(".yaml") for path in files("configs").joinpath(group).iterdir())
+    names = (path.name for path in files("configs").joinpath(group).iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))

@@ -1,8 +1,14 @@
 """What the data modules share: three sets of pictures and their loaders."""
 
+from pathlib import Path
+from typing import Any
+
 import pytorch_lightning as pl
 
 from datamodules.loader import PictureSet, ResumableLoader
+
+BAD_PICTURES = "bad_pictures"
+"""Folder, in a run's directory, in which each rank names the pictures that it had to leave out."""
 
 
 class PictureDataModule(pl.LightningDataModule):
@@ -13,20 +19,41 @@ class PictureDataModule(pl.LightningDataModule):
         evaluation_batch_size: Pictures at a time in validation and test.
         workers: Processes that decode, on each rank.
         seed: Of the order and of augmentation.
+        start_method: How workers start: fork, spawn or forkserver; None leaves it to the system.
+        maximum_bad_share: Share of an epoch's pictures that may be unreadable before a run stops.
     """
 
     training: PictureSet
     validation: PictureSet
     test: PictureSet
 
-    def __init__(self, batch_size: int, evaluation_batch_size: int, workers: int, seed: int) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        evaluation_batch_size: int,
+        workers: int,
+        seed: int,
+        start_method: str | None = None,
+        maximum_bad_share: float = 0.01,
+    ) -> None:
         super().__init__()
         self.batch_size, self.evaluation_batch_size = batch_size, evaluation_batch_size
-        self.workers, self.seed = workers, seed
+        self.workers, self.seed, self.start_method = workers, seed, start_method
+        self.maximum_bad_share = maximum_bad_share
+        self.training_loader: ResumableLoader | None = None
+        self.position: dict[str, Any] | None = None
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled, augmented batches; where an epoch stands is part of a checkpoint."""
-        return self.loader(self.training, self.batch_size, shuffle=True)
+        if self.training_loader is None:
+            self.training_loader = self.loader(self.training, self.batch_size, shuffle=True)
+        if self.position:
+            self.training_loader.load_state_dict(self.position)
+            self.position = None
+            if self.trainer and self.training_loader.changed_ranks:
+                # Lightning asks for an epoch's length only when it asks for a loader, and the next one's differs.
+                self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
+        return self.training_loader
 
     def val_dataloader(self) -> ResumableLoader:
         """Every validation picture once."""
@@ -38,9 +65,10 @@ class PictureDataModule(pl.LightningDataModule):
 
     def loader(self, pictures: PictureSet, batch_size: int, shuffle: bool = False) -> ResumableLoader:
         """A loader for this rank's share."""
-        rank, world_size, limit = 0, 1, None
+        rank, world_size, limit, log = 0, 1, None, None
         if self.trainer:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            log = Path(self.trainer.default_root_dir) / BAD_PICTURES / f"rank_{rank}.txt"
             # An epoch that Lightning cuts short must end for the loader too, or a resumed run would go on in it.
             if shuffle and isinstance(self.trainer.limit_train_batches, int):
                 limit = self.trainer.limit_train_batches
@@ -53,4 +81,28 @@ class PictureDataModule(pl.LightningDataModule):
             rank=rank,
             world_size=world_size,
             limit=limit,
+            start_method=self.start_method,
+            maximum_bad_share=self.maximum_bad_share,
+            log=log,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the training epoch stands: Lightning asks its length before it restores its loader."""
+        return self.training_loader.state_dict() if self.training_loader else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there, whatever the number of ranks."""
+        self.position = state_dict
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What `run.json` says of the pictures; a subclass may say more."""
+        return {
+            split: len(getattr(self, split)) for split in ("training", "validation", "test") if hasattr(self, split)
+        }
+
+
+def bad_pictures(directory: Path) -> int:
+    """How many different pictures the ranks of a run have had to leave out."""
+    logs = (directory / BAD_PICTURES).glob("rank_*.txt")
+    return len({line for log in logs for line in log.read_text(encoding="utf-8").splitlines()})

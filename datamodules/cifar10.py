@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from datamodules.base import PictureDataModule
-from datamodules.loader import Visit, generator_of
+from datamodules.loader import PictureSet, Visit
+from datamodules.order import generator_of
 from datamodules.pictures import find_pictures, read_pictures
 
 SIDE = 32
 
 
 @dataclass(frozen=True)
-class SmallPictures:
+class SmallPictures(PictureSet):
     """Pictures of one size, held in memory and mirrored at random in training.
 
     Attributes:

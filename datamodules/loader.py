@@ -1,11 +1,22 @@
 """A loader that can stop at any batch and go on from there, on any number of ranks."""
 
+import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
+
+from datamodules.buffers import Borrower, Lender
+from datamodules.order import Stretch, generator_of, rank_order, remaining
+
+PREFETCHED_BATCHES = 2
+"""Batches that a worker makes ahead of the one in use."""
+
+EXPECTED_PICTURES = 2048
+"""How far ahead of its visits a set hears of a picture."""
 
 
 class Visit(NamedTuple):
@@ -15,22 +26,52 @@ class Visit(NamedTuple):
     epoch: int
 
 
-class PictureSet(Protocol):
-    """Pictures by visit."""
+class BadPictureError(ValueError):
+    """A picture that cannot be shown; its text says which and why."""
+
+
+class PictureSet(Dataset[dict[str, Any]]):
+    """Pictures by visit. A subclass says how many and shows them.
+
+    Attributes:
+        reach: How far an epoch mixes pictures over the order that `order` gives; 0 leaves that order as it is.
+    """
+
+    reach: int = 0
 
     def __len__(self) -> int:
         """How many pictures an epoch visits."""
+        raise NotImplementedError
 
     def __getitem__(self, visit: Visit) -> dict[str, Any]:
-        """`rgb`, uint8 `(3, H, W)`; `key`; perhaps `label`."""
+        """`rgb`, uint8 `(3, H, W)`; `key`; perhaps `label` and `mask`.
+
+        Raises:
+            BadPictureError: If this picture must be left out.
+            OSError: If the set cannot be read any more.
+        """
+        raise NotImplementedError
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """A random order of all pictures that this set can read well."""
+        return torch.randperm(len(self), generator=generator)
+
+    def expect(self, pictures: Tensor) -> None:  # noqa: B027
+        """Hear which pictures will be visited soon, in the process that trains."""
 
 
 class Batches(Sampler[list[Visit]]):
-    """The batches of one rank, from the current position on."""
+    """The batches of one rank, from the current position on.
+
+    Attributes:
+        epoch: The epoch to visit.
+        done: What earlier set-ups did of this epoch.
+        batch: What this one did of it.
+    """
 
     def __init__(
         self,
-        pictures: int,
+        pictures: PictureSet,
         batch_size: int,
         shuffle: bool,
         seed: int,
@@ -40,32 +81,96 @@ class Batches(Sampler[list[Visit]]):
     ) -> None:
         self.pictures, self.batch_size, self.shuffle, self.seed = pictures, batch_size, shuffle, seed
         self.rank, self.world_size, self.limit = rank, world_size, limit
-        self.epoch, self.batch = 0, 0
+        self.epoch, self.batch, self.done = 0, 0, list[Stretch]()
+
+    @property
+    def whole(self) -> int:
+        """Batches in a whole epoch: in training the same on every rank, and only whole ones."""
+        return self.limited(self.of(len(self.pictures)))
 
     def __len__(self) -> int:
-        """Batches in a whole epoch: in training the same on every rank, and only whole ones."""
+        """Batches in this epoch, those of earlier stretches too."""
+        left = len(self.pictures) - sum(ranks * size * batches for ranks, size, batches in self.done)
+        return self.limited(sum(stretch.batches for stretch in self.done) + self.of(left))
+
+    def of(self, pictures: int) -> int:
+        """Batches that so many pictures make."""
         if self.shuffle:
-            batches = self.pictures // self.world_size // self.batch_size
-        else:
-            batches = -(-len(range(self.rank, self.pictures, self.world_size)) // self.batch_size)
+            return pictures // self.world_size // self.batch_size
+        return -(-len(range(self.rank, pictures, self.world_size)) // self.batch_size)
+
+    def limited(self, batches: int) -> int:
+        """What the limit leaves of so many batches."""
         return batches if self.limit is None else min(batches, self.limit)
 
     def __iter__(self) -> Iterator[list[Visit]]:
         """Batches of visits."""
-        order = torch.arange(self.pictures)
+        order, reach, seeds = torch.arange(len(self.pictures)), 0, (self.seed, self.epoch)
         if self.shuffle:
-            order = torch.randperm(self.pictures, generator=generator_of(self.seed, self.epoch))
-        mine = order[self.rank :: self.world_size].tolist()
-        for batch in range(self.batch, len(self)):
-            start = batch * self.batch_size
-            yield [Visit(picture, self.epoch) for picture in mine[start : start + self.batch_size]]
+            order, reach = self.pictures.order(generator_of(*seeds)), self.pictures.reach
+        order = remaining(order, reach, seeds, self.done)
+        mine = rank_order(order, reach, (*seeds, len(self.done)), self.rank, self.world_size)
+        heard = self.batch * self.batch_size
+        for batch in range(self.batch, len(self) - sum(stretch.batches for stretch in self.done)):
+            start, end = batch * self.batch_size, (batch + 1) * self.batch_size
+            self.pictures.expect(mine[heard : end + EXPECTED_PICTURES])
+            heard = end + EXPECTED_PICTURES
+            yield [Visit(picture, self.epoch) for picture in mine[start:end].tolist()]
+
+
+class Fetch(Dataset[dict[str, Any]]):
+    """Turns visits into a batch, in a worker. Pictures are kept channels-last, as decoders give them."""
+
+    def __init__(self, pictures: PictureSet) -> None:
+        self.pictures = pictures
+        self.lender: Lender | None = None
+
+    def __getitems__(self, visits: list[Visit]) -> dict[str, Any]:
+        """The batch; `faults` tells what had to be left out, `failure` that nothing more can be read."""
+        batch: dict[str, Any] = {}
+        others, faults = list[dict[str, Any]](), list[str]()
+        for visit in visits:
+            try:
+                sample = self.pictures[visit]
+            except BadPictureError as error:
+                faults.append(str(error))
+                continue
+            except OSError as error:
+                return {"failure": str(error)}
+            picture = sample.pop("rgb")
+            if not others:
+                batch, rgb = self.room((len(visits), *picture.shape[1:], 3))
+            if picture.shape != rgb.shape[1:]:
+                raise ValueError(f"{sample['key']} is {tuple(picture.shape)}; its batch is of {tuple(rgb.shape[1:])}")
+            rgb[len(others)] = picture
+            others.append(sample)
+        return batch | (default_collate(others) if others else {}) | {"faults": faults}
+
+    def room(self, shape: tuple[int, ...]) -> tuple[dict[str, Any], Tensor]:
+        """Room for pictures, `(B, 3, H, W)`, and how the batch shall carry it: a worker lends, this process gives."""
+        worker = get_worker_info()
+        if worker is None:
+            rgb = torch.empty(shape, dtype=torch.uint8).permute(0, 3, 1, 2)
+            return {"rgb": rgb}, rgb
+        self.lender = self.lender or Lender(worker.id)
+        loan, buffer = self.lender.lend(shape)
+        return {"loan": loan}, buffer.permute(0, 3, 1, 2)
+
+
+def as_it_is(batch: dict[str, Any]) -> dict[str, Any]:
+    """What `Fetch` made is a batch already."""
+    return batch
 
 
 class ResumableLoader:
     """Batches of pictures in an order fixed by (seed, epoch), which Lightning can checkpoint at any batch.
 
     Lightning stores `state_dict` in its checkpoints and restores it. What went before is skipped, not decoded. The
-    state is the same on every rank, since all have taken as many batches.
+    state is the same on every rank, since all have taken as many batches. On another number of ranks, or with another
+    batch size, an epoch goes on with what is left of it: no picture comes twice, none is lost but the incomplete last
+    batch.
+
+    Pictures that cannot be read are left out of their batch, which is then smaller, and counted.
 
     Args:
         pictures: What to visit.
@@ -77,6 +182,9 @@ class ResumableLoader:
         rank: Of this process.
         world_size: How many processes share an epoch.
         limit: Batches after which an epoch ends early.
+        start_method: How workers start: fork, spawn or forkserver; None leaves it to the system.
+        maximum_bad_share: Share of an epoch's pictures that may be unreadable.
+        log: File to which unreadable pictures are appended.
 
     Raises:
         ValueError: If training would have no batch at all.
@@ -93,9 +201,13 @@ class ResumableLoader:
         rank: int = 0,
         world_size: int = 1,
         limit: int | None = None,
+        start_method: str | None = None,
+        maximum_bad_share: float = 0.01,
+        log: Path | None = None,
     ) -> None:
         self.pictures, self.batch_size = pictures, batch_size
-        self.batches = Batches(len(pictures), batch_size, shuffle, seed, rank, world_size, limit)
+        self.maximum_bad_share, self.log, self.bad_pictures = maximum_bad_share, log, set[str]()
+        self.batches = Batches(pictures, batch_size, shuffle, seed, rank, world_size, limit)
         if shuffle and not len(self.batches):
             raise ValueError(
                 f"{len(pictures)} training pictures do not fill one batch of {batch_size} on each of {world_size} "
@@ -103,44 +215,114 @@ class ResumableLoader:
             )
         # Its own generator, or starting an epoch would draw from the global one.
         self.loader: DataLoader[dict[str, Any]] = DataLoader(
-            pictures,  # type: ignore[arg-type]
+            Fetch(pictures),
             batch_sampler=self.batches,
+            collate_fn=as_it_is,  # type: ignore[arg-type]
             num_workers=workers,
+            prefetch_factor=PREFETCHED_BATCHES if workers else None,
             persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            multiprocessing_context=start_method if workers else None,
             generator=torch.Generator(),
         )
-        self.epoch, self.batch, self.resumed = -1, 0, False
+        self.borrower = Borrower()
+        self.epoch, self.goes_on = 0, True
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Batches in an epoch; in one that other ranks began, their batches too."""
         return len(self.batches)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The next epoch, or what is left of one that was resumed."""
-        if not self.resumed or self.batch >= len(self):
-            self.epoch, self.batch = self.epoch + 1, 0
-        self.resumed = False
-        self.batches.epoch, self.batches.batch = self.epoch, self.batch
+        if not self.goes_on:
+            self.epoch, self.batches.batch, self.batches.done = self.epoch + 1, 0, []
+        self.goes_on = False
+        self.batches.epoch = self.epoch
+        faults = 0
         for batch in self.loader:
-            self.batch += 1
+            self.batches.batch += 1
+            if not self.unfinished:  # a finished epoch leaves no trace of who began it
+                self.batches.done, self.batches.batch = [], self.batches.whole
+            if "failure" in batch:
+                raise OSError(batch["failure"])
+            faults += self.count(batch.pop("faults"), faults)
+            if "loan" in batch:
+                batch["rgb"] = self.borrower.borrow(batch.pop("loan")).permute(0, 3, 1, 2)
+            if "rgb" in batch:
+                batch["rgb"] = batch["rgb"][: len(batch["key"])]
+            else:
+                if self.batches.shuffle:
+                    raise ValueError(f"not one of the {self.batch_size} pictures of a batch can be read")
+                continue
             yield batch
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the current epoch has batches left."""
+        return sum(stretch.batches for stretch in self.batches.done) + self.batches.batch < len(self)
+
+    def count(self, faults: list[str], before: int) -> int:
+        """Count, warn of and log unreadable pictures; returns how many.
+
+        Raises:
+            ValueError: If they are more than the share that is allowed.
+        """
+        new = [fault for fault in faults if fault not in self.bad_pictures]
+        self.bad_pictures.update(new)
+        for fault in new:
+            warnings.warn(f"left out: {fault}", stacklevel=2)
+        if new and self.log:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("a", encoding="utf-8") as log:
+                log.writelines(f"{fault}\n" for fault in new)
+        mine = len(self.pictures) / self.batches.world_size
+        if faults and before + len(faults) > self.maximum_bad_share * mine:
+            raise ValueError(
+                f"{before + len(faults)} of some {mine:.0f} pictures of this epoch cannot be read, more than "
+                f"data.maximum_bad_share={self.maximum_bad_share} allows; the last: {faults[-1]}"
+            )
+        return len(faults)
 
     def spread(self, count: int) -> Tensor:
         """So many pictures from all over the set, uint8 `(count, 3, H, W)`, to be looked at."""
         last = len(self.pictures) - 1
         places = torch.linspace(0, last, min(count, last + 1)).round().long().tolist()
-        return torch.stack([self.pictures[Visit(place, 0)]["rgb"] for place in places])
+        return torch.stack([readable(self.pictures, Visit(place, 0)) for place in places])
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the loader stands."""
-        return {"epoch": self.epoch, "batch": self.batch}
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader stands: the epoch and, of one that is unfinished, `(ranks, batch size, batches)` so far."""
+        current = Stretch(self.batches.world_size, self.batch_size, self.batches.batch)
+        stretches = [*self.batches.done, current] if self.unfinished else []
+        return {"epoch": self.epoch, "stretches": [list(stretch) for stretch in stretches]}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where another loader stood."""
-        self.epoch, self.batch, self.resumed = state["epoch"], state["batch"], True
+        stretches = [Stretch(*stretch) for stretch in state["stretches"]]
+        self.epoch, self.goes_on = state["epoch"], bool(stretches)
+        self.batches.batch = 0 if stretches else self.batches.whole
+        ours = (self.batches.world_size, self.batch_size)
+        if stretches and stretches[-1][:2] == ours:
+            self.batches.batch = stretches.pop().batches
+        self.batches.done = [stretch for stretch in stretches if stretch.batches]
+        if self.changed_ranks and self.batches.rank == 0:
+            ranks, size, _ = self.batches.done[-1]
+            warnings.warn(
+                f"epoch {self.epoch} began on {ranks} ranks with batches of {size} and goes on on {ours[0]} with "
+                f"batches of {ours[1]}: each picture that is left comes once, but in other batches than it would have",
+                stacklevel=2,
+            )
+
+    @property
+    def changed_ranks(self) -> bool:
+        """Whether other ranks, or other batch sizes, began the current epoch."""
+        return bool(self.batches.done)
 
 
-def generator_of(*numbers: int) -> torch.Generator:
-    """A generator whose stream is fixed by these numbers."""
-    return torch.Generator().manual_seed(hash(numbers) % 2**63)
+def readable(pictures: PictureSet, visit: Visit) -> Tensor:
+    """The picture of a visit, or of the next picture that can be read."""
+    for step in range(len(pictures)):
+        try:
+            rgb: Tensor = pictures[Visit((visit.picture + step) % len(pictures), visit.epoch)]["rgb"]
+        except BadPictureError:
+            continue
+        return rgb
+    raise ValueError(f"none of {len(pictures)} pictures can be read")

@@ -11,8 +11,10 @@ from rich.console import Console
 from torch import Tensor
 
 from datamodules.base import PictureDataModule
-from datamodules.loader import Visit, generator_of
-from datamodules.pictures import find_pictures, is_grey, read_pictures, squash
+from datamodules.loader import PictureSet, Visit
+from datamodules.order import generator_of
+from datamodules.pictures import find_pictures, is_grey, read_pictures
+from datamodules.transforms import squash
 
 BUNDLED_TRAINING = (
     "skimage.data/astronaut.png",
@@ -29,7 +31,7 @@ LONGEST_KEPT_SIDE = 1024
 
 
 @dataclass(frozen=True)
-class RandomCrops:
+class RandomCrops(PictureSet):
     """Square crops of pictures of any size, mirrored at random: each side length between two bounds is as likely.
 
     Attributes:
@@ -59,12 +61,12 @@ class RandomCrops:
         scale, down, across, coin = torch.rand(4, generator=generator).tolist()
         side = shortest + round(scale * (longest - shortest))
         top, left = int(down * (height - side + 1)), int(across * (width - side + 1))
-        crop = squash(picture[:, top : top + side, left : left + side], self.resolution)
+        (crop,) = squash([picture[:, top : top + side, left : left + side]], None, resolution=self.resolution)
         return {"rgb": crop.flip(-1) if coin < 0.5 else crop, "key": self.keys[which]}
 
 
 @dataclass(frozen=True)
-class CentreCrops:
+class CentreCrops(PictureSet):
     """The largest centred square of each picture, resized.
 
     Attributes:
@@ -85,7 +87,7 @@ class CentreCrops:
         height, width = picture.shape[1:]
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
-        crop = squash(picture[:, top : top + side, left : left + side], self.resolution)
+        (crop,) = squash([picture[:, top : top + side, left : left + side]], None, resolution=self.resolution)
         return {"rgb": crop, "key": self.keys[visit.picture]}
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 import torch
 from PIL import Image, ImageOps
 from rich.progress import track
@@ -39,19 +41,41 @@ def read_picture(path: Path) -> Tensor:
     """
     try:
         with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode.startswith("I") or picture.mode == "F":
-                values = np.asarray(picture, dtype=np.float64)
-                levels = 65535 if values.max(initial=0) > 255 or picture.mode.startswith("I;16") else 255
-                picture = Image.fromarray((values * (255 / levels)).round().clip(0, 255).astype(np.uint8))
-            if picture.has_transparency_data:
-                picture = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
+            return rgb_of(ImageOps.exif_transpose(opened)).contiguous()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no picture {path}") from error
     except Exception as error:  # on damaged files decoders raise anything
         raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+
+
+def decode_picture(data: bytes) -> Tensor:
+    """An encoded picture as eight-bit RGB, `(3, H, W)`, channels-last in memory, as stored: EXIF does not turn it.
+
+    JPEGs go through libjpeg-turbo, whose pixels are Pillow's, in two thirds of the time. Faults that a JPEG decoder can
+    mend are mended: ImageNet has a few.
+
+    Raises:
+        ValueError: If this is no picture.
+    """
+    try:
+        if data[:2] == b"\xff\xd8" and simplejpeg.decode_jpeg_header(data, strict=False)[2] not in ("CMYK", "YCCK"):
+            return torch.from_numpy(simplejpeg.decode_jpeg(data, strict=False)).permute(2, 0, 1)
+        with Image.open(BytesIO(data)) as opened:
+            return rgb_of(opened)
+    except Exception as error:  # on damaged files decoders raise anything
+        raise ValueError(f"it cannot be read as a picture: {error}") from error
+
+
+def rgb_of(picture: Image.Image) -> Tensor:
+    """Any of Pillow's pictures as eight-bit RGB, `(3, H, W)`, channels-last in memory."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        values = np.asarray(picture, dtype=np.float64)
+        levels = 65535 if values.max(initial=0) > 255 or picture.mode.startswith("I;16") else 255
+        picture = Image.fromarray((values * (255 / levels)).round().clip(0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
 
 
 def read_pictures(
@@ -90,9 +114,3 @@ def shrink(picture: Tensor, longest_side: int) -> Tensor:
 def is_grey(rgb: Tensor) -> bool:
     """Whether a picture, `(3, H, W)`, has no colour at all: its three channels are equal."""
     return bool((rgb[0] == rgb[1]).all() and (rgb[1] == rgb[2]).all())
-
-
-def squash(picture: Tensor, resolution: int) -> Tensor:
-    """Resize uint8 `(3, H, W)` to a square, whatever its aspect, with an antialiased bicubic filter."""
-    resized: Tensor = resize(picture, [resolution, resolution], InterpolationMode.BICUBIC, antialias=True)
-    return resized

@@ -9,7 +9,6 @@ from PIL import Image
 
 from datamodules.base import PictureDataModule
 from datamodules.cifar10 import CIFAR10
-from datamodules.folders import Folders
 from datamodules.loader import Visit
 from datamodules.photos import Photos
 from tests.conftest import colourful_pictures
@@ -159,21 +158,3 @@ def test_cifar10_refuses_other_sizes(tmp_path: Path) -> None:
     save_pictures(tmp_path / "test" / "cat", 1, side=31)
     with pytest.raises(ValueError, match="31x31"):
         cifar(tmp_path).setup("test")
-
-
-def test_folders_squash_and_stand_in_for_broken_files(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "train" / "n01", 4)
-    save_pictures(tmp_path / "val" / "n01", 2)
-    (tmp_path / "train" / "n01" / "0001.png").write_bytes(b"broken")
-    module = Folders(root=str(tmp_path), resolution=16, batch_size=2, evaluation_batch_size=2, workers=0, seed=0)
-    module.setup("fit")
-    with pytest.warns(UserWarning, match=r"0001\.png"):
-        keys = [key for batch in module.train_dataloader() for key in batch["key"]]
-    assert sorted(keys) == ["0000", "0002", "0002", "0003"]
-    assert_contract(module, 16)
-
-
-def test_folders_say_what_is_missing(tmp_path: Path) -> None:
-    module = Folders(root=str(tmp_path / "x"), resolution=16, batch_size=2, evaluation_batch_size=2, workers=0, seed=0)
-    with pytest.raises(FileNotFoundError, match=r"data\.root=FOLDER"):
-        module.setup("fit")

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from datamodules.loader import ResumableLoader, Visit
+from datamodules.loader import PictureSet, ResumableLoader, Visit
 
 
-class Recorder:
+class Recorder(PictureSet):
     """Pictures that are their own number, and a list of the visits."""
 
     def __init__(self, count: int) -> None:
@@ -19,7 +19,7 @@ class Recorder:
 
     def __getitem__(self, visit: Visit) -> dict[str, Any]:
         self.visits.append(visit)
-        return {"rgb": torch.tensor(visit.picture), "key": f"{visit.picture}.{visit.epoch}"}
+        return {"rgb": torch.full((3, 1, 1), visit.picture, dtype=torch.uint8), "key": f"{visit.picture}.{visit.epoch}"}
 
 
 def keys_of(loader: ResumableLoader) -> list[list[str]]:
@@ -78,7 +78,7 @@ def test_goes_on_exactly_where_it_stopped(stop: int, workers: int) -> None:
 def test_what_went_before_is_not_decoded() -> None:
     pictures = Recorder(100)
     loader = ResumableLoader(pictures, 10, shuffle=True)
-    loader.load_state_dict({"epoch": 2, "batch": 8})
+    loader.load_state_dict({"epoch": 2, "stretches": [[1, 10, 8]]})
     keys_of(loader)
     assert len(pictures.visits) == 20
     assert {visit.epoch for visit in pictures.visits} == {2}
@@ -92,8 +92,8 @@ def test_an_epoch_cut_short_is_followed_by_the_next() -> None:
 
 
 def test_spread_looks_at_the_whole_set() -> None:
-    assert ResumableLoader(Recorder(101), 3).spread(5).tolist() == [0, 25, 50, 75, 100]
-    assert ResumableLoader(Recorder(2), 3).spread(5).tolist() == [0, 1]
+    assert ResumableLoader(Recorder(101), 3).spread(5)[:, 0, 0, 0].tolist() == [0, 25, 50, 75, 100]
+    assert ResumableLoader(Recorder(2), 3).spread(5)[:, 0, 0, 0].tolist() == [0, 1]
 
 
 def test_leaves_the_global_generator_alone() -> None:

@@ -1,0 +1,262 @@
+"""Pictures in tar shards, here or on a server: ImageNet, Tiny-ImageNet, SUN, anybody's."""
+
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from datamodules.base import PictureDataModule
+from datamodules.loader import BadPictureError, PictureSet, Visit
+from datamodules.order import generator_of
+from datamodules.pictures import decode_picture
+from datamodules.shards.catalogue import LISTED, Catalogue, open_folder, open_pattern
+from datamodules.shards.files import ShardFiles, is_remote
+from datamodules.shards.index import Row
+from datamodules.splits import SHA256 as PUBLISHED_SPLITS
+from datamodules.splits import keys_of
+from datamodules.transforms import Transform
+
+
+class ShardedPictures(PictureSet):
+    """Some pictures of a set of shards, each read where it lies.
+
+    An epoch's order goes through the shards in a random order and mixes pictures over `reach` places, so that only a
+    few shards are in use at a time and each rank reads its own.
+
+    Args:
+        catalogue: The set of shards.
+        files: Reads them.
+        rows: Places of the pictures in the index, in the order of the index.
+        transform: What is done to a picture.
+        reach: How far an epoch mixes pictures.
+        seed: Of what the transform draws; None treats pictures as evaluation does.
+        broken: Shards that cannot be read, and why: their pictures are left out one by one.
+        skips: Whether a shard that can be read no more is left out rather than an error.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        files: ShardFiles,
+        rows: npt.NDArray[np.int64],
+        transform: Transform,
+        *,
+        reach: int,
+        seed: int | None,
+        broken: dict[int, str],
+        skips: bool,
+    ) -> None:
+        self.catalogue, self.files, self.rows, self.transform = catalogue, files, rows, transform
+        self.reach, self.seed, self.broken, self.skips = reach, seed, broken, skips
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, visit: Visit) -> dict[str, Any]:
+        row = Row(*self.catalogue.index[self.rows[visit.picture]].item())
+        layers = [self.layer(decode_picture, row, row.offset, row.length, row.checksum)]
+        if row.mask_length:
+            layers.append(self.layer(decode_mask, row, row.mask_offset, row.mask_length, row.mask_checksum))
+        generator = None if self.seed is None else generator_of(self.seed, visit.epoch, visit.picture)
+        rgb, *masks = self.transform(layers, generator)
+        sample: dict[str, Any] = {"rgb": rgb, "key": row.key.decode()}
+        if row.label >= 0:
+            sample["label"] = row.label
+        if masks:
+            sample["mask"] = masks[0][0].long()
+        return sample
+
+    def layer(self, decode: Callable[[bytes], Tensor], row: Row, offset: int, length: int, checksum: int) -> Tensor:
+        """What `decode` makes of some bytes of a picture, once they are known to be the right ones."""
+        try:
+            if row.shard in self.broken:
+                raise ValueError(self.broken[row.shard])
+            data = self.files.read(row.shard, offset, length)
+            if zlib.crc32(data) != checksum:
+                raise ValueError("its bytes are not those that were indexed")
+            return decode(data)
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and not self.skips:
+                raise
+            raise BadPictureError(f"{self.catalogue.places[row.shard]}: {row.key.decode()}: {error}") from error
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """Shard after shard, the shards at random."""
+        shards = self.catalogue.index["shard"][self.rows]
+        starts = torch.from_numpy(np.flatnonzero(np.diff(shards, prepend=-1)))
+        pieces = torch.arange(len(shards)).tensor_split(starts[1:])
+        return torch.cat([pieces[piece] for piece in torch.randperm(len(pieces), generator=generator).tolist()])
+
+    def expect(self, pictures: Tensor) -> None:
+        """Fetch the shards that will be needed, if they are far."""
+        if any(map(is_remote, self.catalogue.places[:1])):
+            shards = self.catalogue.index["shard"][self.rows[pictures.numpy()]]
+            self.files.expect(list(dict.fromkeys(shards.tolist())))
+
+
+def decode_mask(data: bytes) -> Tensor:
+    """A mask's class numbers, uint8 `(1, H, W)`.
+
+    Raises:
+        ValueError: If this is no picture of class numbers.
+    """
+    try:
+        with Image.open(BytesIO(data)) as mask:
+            return torch.from_numpy(np.array(mask)).view(1, mask.height, mask.width)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"its mask cannot be read: {error}") from error
+
+
+class Images(PictureDataModule):
+    """Pictures in shards.
+
+    `training`, `validation` and `test` each name a split of the set at `root`, a published subset (`cval1k`,
+    `ctest10k`) of the pictures there, or shards of their own: a path, `*` or `{000..146}` pattern, URL or `pipe:`
+    command.
+
+    Args:
+        root: Folder or URL of a set of shards with its manifest.
+        training: What to train on.
+        validation: What to validate on.
+        test: What to test on.
+        transform: What is done to a picture: a function of `datamodules.transforms`, its numbers filled in.
+        minimum_colourness: Training pictures of less are left out (PixColor's filter).
+        minimum_chroma_range: Training pictures of less are left out (Xu et al.'s filter).
+        reach: How far an epoch mixes pictures, beyond the mixing that the shards were written with.
+        on_error: `stop` when a shard is missing or cut short, or `skip` its pictures and count them.
+        cache: Folder for what is fetched, and for indexes of shards without a manifest.
+        cache_gigabytes: How much of what is fetched may lie there.
+        arguments: Those of `PictureDataModule`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        training: str,
+        validation: str,
+        test: str,
+        transform: Transform,
+        minimum_colourness: float,
+        minimum_chroma_range: float,
+        reach: int,
+        on_error: Literal["stop", "skip"],
+        cache: str,
+        cache_gigabytes: float,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(**arguments)
+        if on_error not in ("stop", "skip"):
+            raise ValueError(f"data.on_error is stop or skip, not {on_error}")
+        self.root, self.names = root, {"training": training, "validation": validation, "test": test}
+        self.transform, self.reach, self.on_error = transform, reach, on_error
+        self.minima = {"colourness": minimum_colourness, "chroma_range": minimum_chroma_range}
+        self.cache, self.cache_gigabytes = Path(cache).expanduser(), cache_gigabytes
+        self.left_out: dict[str, int] = {}
+        self.found: dict[str, tuple[Catalogue, npt.NDArray[np.int64]]] = {}
+
+    def prepare_data(self) -> None:
+        """Fetch and index what must be, once on each machine."""
+        for split in self.names:
+            self.find(split)
+
+    def setup(self, stage: str) -> None:
+        """Find the pictures; look at no picture yet."""
+        for split in self.names if stage == "fit" else ("test",):
+            if not hasattr(self, split):
+                setattr(self, split, self.pictures(split))
+
+    def pictures(self, split: str) -> ShardedPictures:
+        """The pictures of one of the three splits.
+
+        Raises:
+            OSError: If shards are missing or cut short, and are not to be skipped.
+        """
+        catalogue, rows = self.find(split)
+        if split == "training":
+            rows = self.colourful(catalogue, rows)
+        broken = catalogue.missing_shards(np.unique(catalogue.index["shard"][rows]).tolist())
+        if broken and self.on_error == "stop":
+            several = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+            raise OSError(f"{next(iter(broken.values()))}{several}; mend it, or give data.on_error=skip")
+        sizes = [shard.bytes for shard in catalogue.manifest.shards]
+        files = ShardFiles(catalogue.places, sizes, self.cache, self.cache_gigabytes)
+        seed = self.seed if split == "training" else None
+        return ShardedPictures(
+            catalogue,
+            files,
+            rows,
+            self.transform,
+            reach=self.reach,
+            seed=seed,
+            broken=broken,
+            skips=self.on_error == "skip",
+        )
+
+    def find(self, split: str) -> tuple[Catalogue, npt.NDArray[np.int64]]:
+        """The shards that a split's name stands for, and its pictures there.
+
+        Raises:
+            OSError: If they are not there.
+            ValueError: If the name stands for nothing, or a published subset is not complete.
+        """
+        name = self.names[split]
+        if name not in self.found:
+            self.found[name] = self.search(split, name)
+        return self.found[name]
+
+    def search(self, split: str, name: str) -> tuple[Catalogue, npt.NDArray[np.int64]]:
+        """What `find` finds."""
+        if is_remote(name) or name.endswith(".tar") or "/" in name:
+            catalogue = open_pattern(name, self.cache, self.cache_gigabytes, max(1, self.workers))
+            return catalogue, np.arange(len(catalogue.index))
+        catalogue = open_folder(self.root, self.cache)
+        if name in catalogue.manifest.splits:
+            before = 0
+            for other in catalogue.manifest.splits:
+                if other == name:
+                    return catalogue, before + np.arange(catalogue.manifest.pictures(name))
+                before += catalogue.manifest.pictures(other)
+        if name in PUBLISHED_SPLITS:
+            wanted = np.array([key.encode() for key in keys_of(name)])
+            rows = np.flatnonzero(np.isin(catalogue.index["key"], wanted))
+            if len(rows) != len(wanted):
+                missing = sorted(set(wanted) - set(catalogue.index["key"][rows]))
+                raise ValueError(
+                    f"{name} wants {len(wanted):,} pictures; {self.root} holds {len(rows):,} of them: missing "
+                    f"{', '.join(key.decode() for key in missing[:LISTED])}{', ...' if len(missing) > LISTED else ''}"
+                )
+            return catalogue, rows
+        names = ", ".join([*catalogue.manifest.splits, *PUBLISHED_SPLITS])
+        raise ValueError(
+            f"data.{split}={name} is no split of {self.root}; it has {names}, or give shards: PATH.tar, URL"
+        )
+
+    def colourful(self, catalogue: Catalogue, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The pictures with enough colour to learn from; the others are counted."""
+        enough = np.ones(len(rows), bool)
+        for measure, minimum in self.minima.items():
+            if minimum > 0:
+                enough &= catalogue.index[measure][rows] >= minimum
+        self.left_out = {"too_little_colour": int((~enough).sum())}
+        return rows[enough]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The pictures of each split, and the hash of the manifest that they are from."""
+        sets = {split: getattr(self, split) for split in self.names if hasattr(self, split)}
+        return {
+            split: {
+                "pictures": len(pictures),
+                "shards": pictures.catalogue.place,
+                "manifest_sha256": pictures.catalogue.manifest.sha256,
+                **(self.left_out if split == "training" else {}),
+            }
+            for split, pictures in sets.items()
+        }

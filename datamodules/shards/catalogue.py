@@ -1,0 +1,185 @@
+"""Finds a set of shards by its name, folder, pattern or URL, and what is known of its pictures."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from rich.progress import track
+from webdataset.shardlists import expand_urls
+
+from datamodules.shards.files import ShardFiles, fetch, is_remote
+from datamodules.shards.index import (
+    INDEX,
+    MANIFEST,
+    Facts,
+    Index,
+    Manifest,
+    Shard,
+    manifest_from,
+    rows_of,
+    save,
+    sha256_of,
+)
+from datamodules.shards.writer import in_processes
+
+LISTED = 5
+
+
+@dataclass
+class Catalogue:
+    """A set of shards.
+
+    Attributes:
+        place: Where its manifest lies, for people.
+        manifest: What is known of its shards.
+        index_path: The index, on disk.
+        places: Of the shards, in the order of the manifest.
+    """
+
+    place: str
+    manifest: Manifest
+    index_path: Path
+    places: list[str]
+    opened: Index | None = None
+
+    @property
+    def index(self) -> Index:
+        """The index, read from disk where it is looked at, and shared by all processes that do."""
+        if self.opened is None:
+            self.opened = np.load(self.index_path, mmap_mode="r").view(np.ndarray)  # rows of a memmap are slow
+        return self.opened
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"opened": None}
+
+    def missing_shards(self, shards: Sequence[int]) -> dict[int, str]:
+        """What is wrong with shards on disk: each that is gone, or has another size than when it was indexed."""
+        wrong = {}
+        for shard in shards:
+            place, size = self.places[shard], self.manifest.shards[shard].bytes
+            if is_remote(place):
+                continue
+            try:
+                found = os.stat(place).st_size  # noqa: PTH116
+            except FileNotFoundError:
+                wrong[shard] = f"shard {place} is missing"
+            else:
+                if found != size:
+                    wrong[shard] = f"shard {place} has {found:,} bytes where the manifest says {size:,}"
+        return wrong
+
+
+def open_folder(root: str, cache: Path) -> Catalogue:
+    """The set of shards in a folder, or below a URL, that holds a manifest.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If the manifest or the index is damaged.
+    """
+    root = root.rstrip("/")
+    manifest_place, index_place = f"{root}/{MANIFEST}", f"{root}/{INDEX}"
+    folder = Path(root)
+    if is_remote(root):
+        folder = cache / hashlib.sha256(root.encode()).hexdigest()[:24]
+        folder.mkdir(parents=True, exist_ok=True)
+        fetch_anew(manifest_place, folder / MANIFEST)
+    elif not (folder / MANIFEST).is_file():
+        raise FileNotFoundError(
+            f"there is no {MANIFEST} in {root}; make shards with: python -m datamodules.shards write SOURCE {root} or, "
+            f"if they are there, their index with: python -m datamodules.shards index '{root}/*.tar' --out {root}"
+        )
+    manifest = manifest_from((folder / MANIFEST).read_text(encoding="utf-8"), manifest_place)
+    index_path = folder / INDEX
+    if is_remote(root) and (not index_path.is_file() or sha256_of(index_path) != manifest.index_sha256):
+        fetch_anew(index_place, index_path)
+    if not index_path.is_file() or sha256_of(index_path) != manifest.index_sha256:
+        raise ValueError(f"{index_place} is missing or not the one that {MANIFEST} beside it belongs to")
+    places = [
+        shard.name if is_remote(shard.name) or shard.name.startswith("/") else f"{root}/{shard.name}"
+        for shard in manifest.shards
+    ]
+    return Catalogue(manifest_place, manifest, index_path, places)
+
+
+def fetch_anew(place: str, path: Path) -> None:
+    """Fetch what may have changed; many processes may do so at once."""
+    fresh = path.with_name(f"{path.name}.{uuid4().hex}")
+    try:
+        fetch(place, fresh)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def open_pattern(pattern: str, cache: Path, cache_gigabytes: float, workers: int = 1) -> Catalogue:
+    """Anybody's shards, by path, `*` or brace pattern, URL or `pipe:` command; indexed when they are first met.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
+    places = expand(pattern)
+    stamp = [(place, None if is_remote(place) else Path(place).stat()) for place in places]
+    identity = repr([(place, status and (status.st_size, status.st_mtime_ns)) for place, status in stamp])
+    folder = cache / "indexes" / hashlib.sha256(identity.encode()).hexdigest()[:24]
+    if not (folder / MANIFEST).is_file():
+        index_shards(places, folder, f"index of {pattern}", cache, cache_gigabytes, workers)
+    catalogue = open_folder(str(folder), cache)
+    return Catalogue(pattern, catalogue.manifest, catalogue.index_path, catalogue.places)
+
+
+def expand(pattern: str) -> list[str]:
+    """The shards that a pattern names.
+
+    Raises:
+        FileNotFoundError: If one is not there.
+    """
+    places: list[str] = []
+    for place in expand_urls(pattern) if "{" in pattern or is_remote(pattern) else [pattern]:
+        if is_remote(place):
+            places.append(place)
+            continue
+        path = Path(place).expanduser()
+        found = sorted(path.parent.glob(path.name)) if "*" in path.name else [path] if path.is_file() else []
+        found = sorted(path.glob("*.tar")) if path.is_dir() else found
+        if not found:
+            raise FileNotFoundError(f"there is no shard {place}")
+        places += [str(each.resolve()) for each in found]
+    return places
+
+
+def index_shards(
+    places: list[str], out: Path, command: str, cache: Path, cache_gigabytes: float, workers: int
+) -> Manifest:
+    """Index anybody's shards: look at every picture once, and write a manifest and an index.
+
+    Raises:
+        OSError: If a shard cannot be read or fetched.
+        ValueError: If a shard is no whole tar, or holds no pictures.
+    """
+    files = ShardFiles(places, [None] * len(places), cache, cache_gigabytes)
+    tasks = list(range(len(places)))
+    results = in_processes(partial(index_shard, files, out), tasks, workers)
+    found = dict(track(results, "indexing shards", total=len(places)))
+    rows = [{**row, "shard": number} for number in tasks for row in found[number][1]]
+    if not rows:
+        raise ValueError(f"{places[0]} and the {len(places) - 1} shards after it hold no pictures")
+    unreadable = [each for number in tasks for each in found[number][2]]
+    classes = [str(label) for label in range(max(row["label"] for row in rows) + 1)]
+    manifest = Manifest(command, {"all": [found[number][0] for number in tasks]}, classes, unreadable=unreadable)
+    save(out, manifest, rows)
+    return manifest
+
+
+def index_shard(files: ShardFiles, out: Path, number: int) -> tuple[Shard, list[Facts], list[str]]:
+    """Index one shard; its name is given as seen from the folder of the index."""
+    place, path = files.places[number], files.path(number)
+    with path.open("rb") as tar:
+        rows, unreadable = rows_of(tar, place)
+    name = place if is_remote(place) or path.parent != out.resolve() else path.name
+    return Shard(name, path.stat().st_size, sha256_of(path), len(rows)), rows, unreadable

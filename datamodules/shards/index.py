@@ -1,0 +1,263 @@
+"""What is known of each picture of a set of shards, and of the set."""
+
+import hashlib
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from webdataset.tariterators import base_plus_ext
+
+from datamodules.pictures import decode_picture
+from datamodules.transforms import chroma_range, colourness
+
+SCHEMA = 1
+MANIFEST, INDEX = "manifest.json", "index.npy"
+PICTURE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "ppm", "tif", "tiff", "gif"})
+MASK_EXTENSIONS = frozenset({"mask.png", "seg.png"})
+LABEL_EXTENSIONS = frozenset({"cls", "label"})
+
+Index = npt.NDArray[np.void]
+Facts = dict[str, Any]
+"""A row that is being made, by column; `digest`, of the picture's bytes, beside them."""
+
+
+class Row(NamedTuple):
+    """What is known of a picture.
+
+    Attributes:
+        key: Its name in the set.
+        shard: Place of its shard in the manifest's list of all shards.
+        offset: Of the encoded picture in the shard.
+        length: Of the encoded picture, in bytes.
+        checksum: CRC-32 of those bytes.
+        label: Of its class; -1 without one.
+        mask_offset: Of the encoded segmentation mask.
+        mask_length: Of the mask; 0 without one.
+        mask_checksum: CRC-32 of the mask's bytes.
+        height: In pixels.
+        width: In pixels.
+        grey: Whether it is stored with a single channel.
+        colourness: As `datamodules.transforms.colourness` has it.
+        chroma_range: As `datamodules.transforms.chroma_range` has it.
+    """
+
+    key: bytes
+    shard: int
+    offset: int
+    length: int
+    checksum: int
+    label: int
+    mask_offset: int
+    mask_length: int
+    mask_checksum: int
+    height: int
+    width: int
+    grey: bool
+    colourness: float
+    chroma_range: float
+
+
+def row_type(key_length: int) -> np.dtype[np.void]:
+    """The columns of an index whose keys have at most so many bytes."""
+    key = f"S{max(1, key_length)}"
+    types = (key, "<i4", "<i8", "<i4", "<u4", "<i4", "<i8", "<i4", "<u4", "<i4", "<i4", "?", "<f4", "<f4")
+    return np.dtype(list(zip(Row._fields, types, strict=True)))
+
+
+@dataclass
+class Shard:
+    """One tar file: its name beside the manifest, or its path or URL; size; hash; pictures."""
+
+    name: str
+    bytes: int
+    sha256: str
+    pictures: int
+
+
+@dataclass
+class Manifest:
+    """What `manifest.json` holds.
+
+    Attributes:
+        command: That made the set.
+        splits: The shards of each split, in the order of the index.
+        classes: Names of the labels 0, 1, ...
+        index_sha256: Of the index that belongs to this manifest.
+        grey: Keys of pictures stored with a single channel.
+        duplicates: Groups of keys whose encoded pictures are the same, byte for byte.
+        unreadable: Files, or members, that were left out, and why.
+        plan: Hash of the sources and options that the set was made from.
+    """
+
+    command: str
+    splits: dict[str, list[Shard]]
+    classes: list[str] = field(default_factory=list)
+    index_sha256: str = ""
+    grey: list[str] = field(default_factory=list)
+    duplicates: list[list[str]] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    plan: str = ""
+
+    @property
+    def shards(self) -> list[Shard]:
+        """All shards, in the order of the index."""
+        return [shard for shards in self.splits.values() for shard in shards]
+
+    def pictures(self, split: str) -> int:
+        """How many pictures a split has."""
+        return sum(shard.pictures for shard in self.splits[split])
+
+    @property
+    def sha256(self) -> str:
+        """Of the manifest, as it is written."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def text(self) -> str:
+        """The manifest as JSON."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
+
+
+def manifest_from(text: str, place: object) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        ValueError: If the text is not one.
+    """
+    try:
+        fields = json.loads(text)
+        if fields.pop("schema") != SCHEMA:
+            raise ValueError("its schema is another version's")
+        splits = {name: [Shard(**shard) for shard in shards] for name, shards in fields.pop("splits").items()}
+        return Manifest(splits=splits, **fields)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{place} is no whole manifest ({error}); make it anew with: python -m datamodules.shards index"
+        ) from error
+
+
+def save(folder: Path, manifest: Manifest, rows: list[Facts]) -> None:
+    """Write the index and, last of all, the manifest, which alone makes a set of shards out of files."""
+    keys = [row["key"].encode() for row in rows]
+    index = np.zeros(len(rows), row_type(max(map(len, keys), default=1)))
+    for name in index.dtype.names or ():
+        index[name] = keys if name == "key" else [row[name] for row in rows]
+    manifest.grey = [row["key"] for row in rows if row["grey"]]
+    manifest.duplicates = duplicates(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / INDEX) as file:
+        np.save(file, index)
+    manifest.index_sha256 = sha256_of(folder / INDEX)
+    with whole_file(folder / MANIFEST) as file:
+        file.write(manifest.text.encode())
+
+
+def duplicates(rows: list[Facts]) -> list[list[str]]:
+    """Groups of keys with the same bytes."""
+    groups: dict[bytes, list[str]] = {}
+    for row in rows:
+        groups.setdefault(row["digest"], []).append(row["key"])
+    return [keys for keys in groups.values() if len(keys) > 1]
+
+
+def facts_of(data: bytes) -> Facts:
+    """What the index says of an encoded picture, but where it lies.
+
+    Raises:
+        ValueError: If it is no picture, or is cut short.
+    """
+    rgb = decode_picture(data)
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            grey = picture.mode in ("1", "L", "LA", "I", "I;16", "F")
+            picture.load()  # which, unlike the decoder, does not mend what is cut short
+    except Exception as error:  # on damaged files Pillow raises anything
+        raise ValueError(f"it is damaged: {error}") from error
+    return {
+        "length": len(data),
+        "checksum": zlib.crc32(data),
+        "digest": hashlib.blake2b(data, digest_size=16).digest(),
+        "height": rgb.shape[1],
+        "width": rgb.shape[2],
+        "grey": grey,
+        "colourness": colourness(rgb),
+        "chroma_range": chroma_range(rgb),
+        "label": -1,
+        "mask_offset": 0,
+        "mask_length": 0,
+        "mask_checksum": 0,
+    }
+
+
+def mask_facts(data: bytes, offset: int) -> Facts:
+    """What the index says of an encoded mask."""
+    return {"mask_offset": offset, "mask_length": len(data), "mask_checksum": zlib.crc32(data)}
+
+
+def rows_of(tar: IO[bytes], name: str) -> tuple[list[Facts], list[str]]:
+    """Read anybody's shard: the rows of its pictures, without the shard's number, and what had to be left out.
+
+    Raises:
+        ValueError: If the tar is broken or cut short.
+    """
+    samples: dict[str, Facts] = {}
+    unreadable: list[str] = []
+    end = 0
+    try:
+        with tarfile.open(fileobj=tar, mode="r:") as archive:
+            for member in archive:
+                file = archive.extractfile(member)
+                if file is None:
+                    continue
+                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                key, extension = base_plus_ext(member.name)
+                key, extension = Path(key or member.name).name, (extension or "").lower()
+                sample = samples.setdefault(key, {"key": key})
+                if extension in PICTURE_EXTENSIONS:
+                    try:
+                        # what a label or a mask has said already stays
+                        sample |= {**facts_of(file.read()), **sample, "offset": member.offset_data}
+                    except ValueError as error:
+                        unreadable.append(f"{name}: {member.name}: {error}")
+                elif extension in MASK_EXTENSIONS:
+                    sample |= mask_facts(file.read(), member.offset_data)
+                elif extension in LABEL_EXTENSIONS:
+                    sample["label"] = int(file.read())
+    except tarfile.TarError as error:
+        raise ValueError(f"{name} is no whole tar file: {error}") from error
+    # tarfile takes a broken header for the end; a real end is a block of zeros
+    tar.seek(end)
+    if tar.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise ValueError(f"{name} is no whole tar file: there is no end mark behind its last whole member")
+    return [sample for sample in samples.values() if "offset" in sample], unreadable
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file that is there whole or not at all, even when the disk is full or the process is killed."""
+    half = path.with_name(path.name + ".part")
+    try:
+        with half.open("wb+") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(path)
+    except BaseException:
+        half.unlink(missing_ok=True)
+        raise
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

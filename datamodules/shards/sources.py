@@ -1,0 +1,255 @@
+"""Finds the pictures of published data sets, in the layouts in which they are distributed."""
+
+import os
+import shutil
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, count
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.progress import track
+
+from datamodules.pictures import find_pictures
+
+SPLIT_FOLDERS = ("train", "val", "validation", "test")
+ARCHIVES = (".tar.xz", ".tar.gz", ".tgz", ".tar.bz2", ".zip")
+LAYOUTS = """\
+layouts of SOURCE, told by what it holds:
+  ILSVRC2012_img_train.tar or ILSVRC2012_img_val.tar, read in place, or a folder of both
+  train/WNID/images/*.JPEG, val/val_annotations.txt: Tiny-ImageNet
+  JPEGImages/, SegmentationClass/, ImageSets/Segmentation/: VOC 2012 (also below VOCdevkit/VOC2012)
+  images/train2017/*.jpg, annotations/train2017/*.png: COCO-Stuff
+  train/, val/ or test/, in each CLASS/* or pictures: ImageNet unpacked, CIFAR-10, SUN-6, ...
+  anything else: one split, `all`, whose folders are classes: SUN-A, SUN-6, SUN397; --test-list names a test split of it
+  any of these as .zip, .tar.gz or .tar.xz, unpacked into OUT/unpacked while it is written
+"""
+
+
+class Bytes(NamedTuple):
+    """Where some bytes lie: a file, or a stretch of a tar file."""
+
+    path: str
+    offset: int = 0
+    length: int = -1
+
+    def read(self) -> bytes:
+        """The bytes."""
+        with Path(self.path).open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.length)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture to be written.
+
+    Attributes:
+        name: Of its file, as people know it.
+        picture: Its bytes.
+        category: Name of its class, if it has one.
+        mask: Bytes of its segmentation mask, if it has one.
+    """
+
+    name: str
+    picture: Bytes
+    category: str | None = None
+    mask: Bytes | None = None
+
+
+Splits = dict[str, list[Source]]
+
+
+def find_sources(source: Path, unpacked: Path, labels: Path | None = None, test_list: Path | None = None) -> Splits:
+    """The pictures of each split, in a fixed order.
+
+    Args:
+        source: A folder or an archive in one of `LAYOUTS`.
+        unpacked: Where an archive that cannot be read in place is unpacked.
+        labels: A table `file name, class` for pictures whose place does not tell their class.
+        test_list: Names of the pictures that make the test split, one a line.
+
+    Raises:
+        FileNotFoundError: If there is nothing to be found.
+        ValueError: If an archive, a table or a list is broken.
+    """
+    if not source.exists():
+        raise FileNotFoundError(f"there is no {source}; give a folder of pictures, an ILSVRC2012 tar or an archive")
+    if source.is_file() and source.name.endswith(ARCHIVES):
+        source = unpack(source, unpacked)
+    splits = {split: sources for split, sources in layout(source).items() if sources}
+    if test_list:
+        splits = with_test_split(splits, test_list)
+    if labels:
+        splits = {split: labelled(sources, labels) for split, sources in splits.items()}
+    return splits
+
+
+def layout(source: Path) -> Splits:
+    """The splits of a folder or tar."""
+    if source.is_file():
+        return ilsvrc_tar(source)
+    if tars := sorted(source.glob("ILSVRC2012_img_*.tar")):
+        return {split: sources for tar in tars for split, sources in ilsvrc_tar(tar).items()}
+    children = [child for child in source.iterdir() if child.is_dir()]
+    if len(children) == 1 and children[0].name not in SPLIT_FOLDERS and any(map(Path.is_dir, children[0].iterdir())):
+        return layout(children[0])  # the folder that archives are packed with
+    if (source / "SegmentationClass").is_dir():
+        return voc(source)
+    if (source / "annotations").is_dir() and (source / "images").is_dir():
+        return coco_stuff(source)
+    if (source / "val" / "val_annotations.txt").is_file():
+        return tiny_imagenet(source)
+    if splits := [name for name in SPLIT_FOLDERS if (source / name).is_dir()]:
+        return {split: picture_folder(source / split) for split in splits}
+    return {"all": picture_folder(source)}
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack an archive, once: an interrupted unpacking is begun again."""
+    if not folder.is_dir():
+        half = folder.with_name(folder.name + ".part")
+        shutil.rmtree(half, ignore_errors=True)
+        try:
+            filters = {} if archive.suffix == ".zip" else {"filter": "data"}
+            shutil.unpack_archive(archive, half, **filters)  # type: ignore[arg-type]
+        except (shutil.ReadError, tarfile.TarError, EOFError, ValueError) as error:
+            shutil.rmtree(half, ignore_errors=True)
+            raise ValueError(f"{archive} cannot be unpacked: {error}") from error
+        half.rename(folder)
+    return folder
+
+
+def picture_folder(folder: Path) -> list[Source]:
+    """Pictures at any depth; those in folders have the folder's path as class, without a trailing `images`."""
+    sources = []
+    for path in find_pictures(folder):
+        category = [part for part in path.relative_to(folder).parent.parts if part != "images"]
+        sources.append(Source(path.name, Bytes(str(path)), "/".join(category) or None))
+    return sources
+
+
+def tiny_imagenet(folder: Path) -> Splits:
+    """Tiny-ImageNet: the classes of its validation pictures stand in a table."""
+    splits = {split: picture_folder(folder / split) for split in ("train", "val", "test") if (folder / split).is_dir()}
+    splits["val"] = labelled(splits["val"], folder / "val" / "val_annotations.txt")
+    return splits
+
+
+def voc(folder: Path) -> Splits:
+    """VOC 2012's segmentation pictures and masks."""
+    splits = {}
+    for split in ("train", "val"):
+        stems = (folder / "ImageSets" / "Segmentation" / f"{split}.txt").read_text(encoding="utf-8").split()
+        pictures = [folder / "JPEGImages" / f"{stem}.jpg" for stem in stems]
+        splits[split] = with_masks(pictures, folder / "SegmentationClass")
+    return splits
+
+
+def coco_stuff(folder: Path) -> Splits:
+    """COCO-Stuff: pictures and pixel maps in folders of the same names."""
+    return {
+        picture_folder.name.removesuffix("2017"): with_masks(
+            find_pictures(picture_folder), folder / "annotations" / picture_folder.name
+        )
+        for picture_folder in sorted((folder / "images").iterdir())
+        if (folder / "annotations" / picture_folder.name).is_dir()
+    }
+
+
+def with_masks(pictures: list[Path], masks: Path) -> list[Source]:
+    """Pictures and the masks of the same stem.
+
+    Raises:
+        FileNotFoundError: If a mask is missing.
+    """
+    sources = []
+    for path in pictures:
+        mask = masks / f"{path.stem}.png"
+        if not mask.is_file():
+            raise FileNotFoundError(f"{path} has no mask {mask}")
+        sources.append(Source(path.name, Bytes(str(path)), mask=Bytes(str(mask))))
+    return sources
+
+
+def ilsvrc_tar(path: Path) -> Splits:
+    """ILSVRC 2012's training tar, one tar a class inside, or its validation tar, read in place.
+
+    Raises:
+        ValueError: If it is no whole tar.
+    """
+    split = next((name for name in ("train", "val", "test") if name in path.name), "all")
+    try:
+        sources = [*track(members(path), f"listing {path.name}")]
+    except tarfile.TarError as error:
+        raise ValueError(f"{path} is no whole tar file: {error}") from error
+    return {split: sources}
+
+
+def members(path: Path) -> Iterator[Source]:
+    """The pictures of a tar, and of the tars inside it."""
+    with tarfile.open(path) as outer:
+        for member in outer:
+            if not member.isfile():
+                continue
+            if not member.name.endswith(".tar"):
+                yield Source(Path(member.name).name, Bytes(str(path), member.offset_data, member.size))
+                continue
+            inner = outer.extractfile(member)
+            with tarfile.open(fileobj=inner) as pictures:
+                for each in pictures:
+                    place = Bytes(str(path), member.offset_data + each.offset_data, each.size)
+                    yield Source(Path(each.name).name, place, Path(member.name).stem)
+
+
+def labelled(sources: list[Source], table: Path) -> list[Source]:
+    """Sources with classes from a table: a file's name or stem, then its class, between blanks or commas.
+
+    Raises:
+        ValueError: If a picture is not in the table.
+    """
+    lines = (line.replace(",", " ").split() for line in table.read_text(encoding="utf-8").splitlines())
+    classes = {Path(words[0]).stem: words[1] for words in lines if len(words) > 1}
+    missing = [source.name for source in sources if not source.category and Path(source.name).stem not in classes]
+    if missing:
+        raise ValueError(f"{table} gives no class for {len(missing)} pictures, among them {', '.join(missing[:3])}")
+    return [
+        source if source.category else replace(source, category=classes[Path(source.name).stem]) for source in sources
+    ]
+
+
+def with_test_split(splits: Splits, test_list: Path) -> Splits:
+    """Move what a list names, by path or by file name, from everything else, which trains, to a test split.
+
+    Raises:
+        ValueError: If the list names what is not there.
+    """
+    wanted = {line.strip().lstrip("/") for line in test_list.read_text(encoding="utf-8").splitlines() if line.strip()}
+    test, train, found = list[Source](), list[Source](), set[str]()
+    for source in (source for sources in splits.values() for source in sources):
+        names = {source.name, Path(source.name).stem, f"{source.category}/{source.name}"} & wanted
+        found |= names
+        (test if names else train).append(source)
+    if missing := sorted(wanted - found):
+        raise ValueError(f"{test_list} names {len(missing)} pictures that are not there: {', '.join(missing[:3])}, ...")
+    return {"train": train, "test": test}
+
+
+def keys_of(sources: list[Source]) -> list[str]:
+    """A key for each picture of a split: its stem, with the class before it where stems repeat."""
+    stems = [Path(source.name).stem for source in sources]
+    if max(Counter(stems).values(), default=0) > 1:
+        stems = [
+            "_".join(filter(None, [(source.category or "").replace("/", "_"), stem]))
+            for source, stem in zip(sources, stems, strict=True)
+        ]
+    taken: set[str] = set()
+    keys = []
+    for stem in stems:
+        base = stem.replace(".", "_").replace(os.sep, "_")
+        key = next(each for each in chain([base], (f"{base}_{number}" for number in count(2))) if each not in taken)
+        taken.add(key)
+        keys.append(key)
+    return keys

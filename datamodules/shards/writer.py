@@ -1,0 +1,278 @@
+"""Writes shards: in parallel, each whole or not at all, the same bytes whenever the same is asked for."""
+
+import hashlib
+import json
+import multiprocessing
+import random
+import shutil
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from PIL import Image
+from rich.progress import Progress
+
+from datamodules.pictures import decode_picture
+from datamodules.shards.index import MANIFEST, Facts, Manifest, Shard, facts_of, mask_facts, save, sha256_of, whole_file
+from datamodules.shards.sources import Source, Splits, keys_of
+from datamodules.transforms import resized_by_short_side
+
+PARTS = "unfinished"
+"""Folder, in a set that is being written, of what is known of the shards that are there."""
+
+EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "PPM": "ppm", "TIFF": "tif", "GIF": "gif"}
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How pictures are stored; without anything given, as they are, byte for byte.
+
+    Attributes:
+        short_side: Larger pictures are shrunk to this shorter side.
+        quality: JPEG quality for all, at full chroma resolution; without it only JPEGs that are shrunk become JPEGs
+            again, at 95, and everything else that is shrunk becomes PNG.
+    """
+
+    short_side: int | None = None
+    quality: int | None = None
+
+
+class Item(NamedTuple):
+    """A picture on its way into a shard."""
+
+    key: str
+    source: Source
+    label: int
+
+
+class Job(NamedTuple):
+    """A shard to be written."""
+
+    path: Path
+    items: list[Item]
+    encoding: Encoding
+
+
+class Part(NamedTuple):
+    """What is known of a shard that has been written, in the terms of the manifest and of the index."""
+
+    shard: Shard
+    rows: list[Facts]
+    unreadable: list[str]
+
+
+def write(
+    splits: Splits, out: Path, *, command: str, encoding: Encoding, pictures_per_shard: int, seed: int, workers: int
+) -> Manifest:
+    """Write the shards of all splits, then their index and manifest; interrupted, it goes on when called again.
+
+    Args:
+        splits: The pictures.
+        out: Folder of the set.
+        command: For the manifest.
+        encoding: How pictures are stored.
+        pictures_per_shard: In all shards but the last of a split.
+        seed: Of the order of pictures: a shard holds a random selection of its split.
+        workers: Processes.
+
+    Raises:
+        FileExistsError: If the folder holds another set.
+        OSError: If the disk is full; what was finished is kept.
+    """
+    classes = sorted({source.category for sources in splits.values() for source in sources if source.category})
+    labels = {name: label for label, name in enumerate(classes)}
+    jobs: dict[str, list[Job]] = {}
+    for split, sources in splits.items():
+        items = [
+            Item(key, source, labels.get(source.category or "", -1))
+            for key, source in zip(keys_of(sources), sources, strict=True)
+        ]
+        random.Random(seed).shuffle(items)
+        starts = range(0, len(items), pictures_per_shard)
+        digits = max(6, len(str(len(starts))))
+        jobs[split] = [
+            Job(out / f"{split}-{number:0{digits}}.tar", items[start : start + pictures_per_shard], encoding)
+            for number, start in enumerate(starts)
+        ]
+    plan = plan_of(jobs)
+    if (out / MANIFEST).is_file():
+        raise FileExistsError(f"{out} holds a finished set of shards; name another folder, or delete this one")
+    parts_folder = out / PARTS / plan
+    for other in (out / PARTS).glob("*"):
+        if other != parts_folder:
+            shutil.rmtree(other)
+    parts_folder.mkdir(parents=True, exist_ok=True)
+
+    todo = [(job, parts_folder / f"{job.path.stem}.json") for each in jobs.values() for job in each]
+    with Progress() as progress:
+        bar = progress.add_task("writing shards", total=sum(len(job.items) for job, _ in todo))
+        for job, part in todo:
+            if part.is_file():
+                progress.advance(bar, len(job.items))
+        waiting = [pair for pair in todo if not pair[1].is_file()]
+        for (job, _), _part in in_processes(write_part, waiting, workers):
+            progress.advance(bar, len(job.items))
+
+    manifest, rows = Manifest(command, {}, classes, plan=plan), list[Facts]()
+    number = 0
+    for split, of_split in jobs.items():
+        manifest.splits[split] = []
+        for job in of_split:
+            shard, of_shard, unreadable = read_part(parts_folder / f"{job.path.stem}.json")
+            manifest.splits[split].append(shard)
+            manifest.unreadable += unreadable
+            rows += [{**row, "shard": number} for row in of_shard]
+            number += 1
+    save(out, manifest, rows)
+    shutil.rmtree(out / PARTS)
+    return manifest
+
+
+def plan_of(jobs: dict[str, list[Job]]) -> str:
+    """A hash of everything that decides what the shards will hold."""
+    digest = hashlib.sha256()
+    for job in (job for each in jobs.values() for job in each):
+        digest.update(repr((job.path.name, job.encoding, job.items)).encode())
+    return digest.hexdigest()[:16]
+
+
+def write_part(job_and_part: tuple[Job, Path]) -> None:
+    """Write one shard, then what is known of it, which alone says that it is finished."""
+    job, path = job_and_part
+    part = write_shard(job)
+    with whole_file(path) as file:
+        rows = [{**row, "digest": row["digest"].hex()} for row in part.rows]
+        file.write(json.dumps([asdict(part.shard), rows, part.unreadable]).encode())
+
+
+def read_part(path: Path) -> Part:
+    """Read what `write_part` wrote."""
+    shard, rows, unreadable = json.loads(path.read_text(encoding="utf-8"))
+    return Part(Shard(**shard), [{**row, "digest": bytes.fromhex(row["digest"])} for row in rows], unreadable)
+
+
+def write_shard(job: Job) -> Part:
+    """Write one shard."""
+    rows: list[Facts] = []
+    unreadable: list[str] = []
+    with whole_file(job.path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for item in job.items:
+            try:
+                data = item.source.picture.read()
+                data, extension = encoded(data, job.encoding)
+                facts = facts_of(data)
+                mask = encoded_mask(item.source, job.encoding)
+            except ValueError as error:
+                unreadable.append(f"{item.source.name}: {error}")
+                continue
+            row = {"key": item.key, **facts, "label": item.label}
+            row["offset"] = add(tar, f"{item.key}.{extension}", data)
+            if mask is not None:
+                row |= mask_facts(mask, add(tar, f"{item.key}.mask.png", mask))
+            if item.label >= 0:
+                add(tar, f"{item.key}.cls", str(item.label).encode())
+            rows.append(row)
+    return Part(Shard(job.path.name, job.path.stat().st_size, sha256_of(job.path), len(rows)), rows, unreadable)
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Append a file, with nothing in its header that changes from one writing to the next; returns its data's place."""
+    header = tarfile.TarInfo(name)
+    header.size, header.mode = len(data), 0o644
+    offset = tar.offset + len(header.tobuf(tar.format))
+    tar.addfile(header, BytesIO(data))
+    return offset
+
+
+def encoded(data: bytes, encoding: Encoding) -> tuple[bytes, str]:
+    """A picture as it is to be stored, and its extension.
+
+    Raises:
+        ValueError: If it is no picture.
+    """
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            kind, size, single_channel = picture.format or "", picture.size, picture.mode in ("1", "L", "I", "I;16")
+    except Exception as error:  # on damaged files Pillow raises anything
+        raise ValueError(f"it is no picture: {error}") from error
+    shrinks = encoding.short_side is not None and min(size) > encoding.short_side
+    if not shrinks and (encoding.quality is None or kind == "JPEG") and kind in EXTENSIONS:
+        return data, EXTENSIONS[kind]
+    rgb = decode_picture(data)
+    if encoding.short_side is not None and shrinks:
+        (rgb,) = resized_by_short_side([rgb], encoding.short_side)
+    pixels = Image.fromarray(rgb.permute(1, 2, 0).contiguous().numpy())
+    pixels = pixels.convert("L") if single_channel else pixels
+    stored = BytesIO()
+    if kind == "JPEG" or encoding.quality is not None:
+        pixels.save(stored, "JPEG", quality=encoding.quality or 95, subsampling="4:4:4")
+        return stored.getvalue(), "jpg"
+    pixels.save(stored, "PNG")
+    return stored.getvalue(), "png"
+
+
+def encoded_mask(source: Source, encoding: Encoding) -> bytes | None:
+    """A mask as it is to be stored: shrunk as its picture is, every value kept.
+
+    Raises:
+        ValueError: If it is no picture of indices.
+    """
+    if source.mask is None:
+        return None
+    data = source.mask.read()
+    try:
+        with Image.open(BytesIO(data)) as mask:
+            if mask.mode not in ("L", "P"):
+                raise ValueError(f"its mask holds {mask.mode} pixels, not class numbers")
+            if encoding.short_side is None or min(mask.size) <= encoding.short_side:
+                return data
+            indices = torch.frombuffer(bytearray(mask.tobytes()), dtype=torch.uint8).view(1, mask.height, mask.width)
+            (small,) = resized_by_short_side([indices], encoding.short_side)
+            stored = BytesIO()
+            Image.fromarray(small[0].contiguous().numpy(), "L").save(stored, "PNG")
+            return stored.getvalue()
+    except OSError as error:
+        raise ValueError(f"its mask {source.mask.path} cannot be read: {error}") from error
+
+
+def in_processes(
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
+) -> Iterator[tuple[Task, Result]]:
+    """Each task and its result, as they come; the first failure ends all.
+
+    Processes are spawned, since forking one that has threads can hang.
+    """
+    if workers <= 1:
+        yield from ((task, function(task)) for task in tasks)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=one_thread) as pool:
+        yield from as_they_come(pool, function, iter(tasks), 2 * workers)
+
+
+def as_they_come(
+    pool: Executor, function: Callable[[Task], Result], tasks: Iterator[Task], at_once: int
+) -> Iterator[tuple[Task, Result]]:
+    """Results as they come, with only so many tasks handed out at once."""
+    running: dict[Future[Any], Task] = {pool.submit(function, task): task for task in islice(tasks, at_once)}
+    try:
+        while running:
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield running.pop(future), future.result()
+                running |= {pool.submit(function, task): task for task in islice(tasks, 1)}
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def one_thread() -> None:
+    """A worker among several computes in one thread."""
+    torch.set_num_threads(1)
