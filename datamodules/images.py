@@ -89,7 +89,7 @@ class ShardedPictures(PictureSet):
 
     def order(self, generator: torch.Generator) -> Tensor:
         """Shard after shard, the shards at random."""
-        shards = self.catalogue.index["shard"][self.rows]
+        shards = self.catalogue.shards_of(self.rows)
         starts = torch.from_numpy(np.flatnonzero(np.diff(shards, prepend=-1)))
         pieces = torch.arange(len(shards)).tensor_split(starts[1:])
         return torch.cat([pieces[piece] for piece in torch.randperm(len(pieces), generator=generator).tolist()])
@@ -97,7 +97,7 @@ class ShardedPictures(PictureSet):
     def expect(self, pictures: Tensor) -> None:
         """Fetch the shards that will be needed, if they are far."""
         if any(map(is_remote, self.catalogue.places[:1])):
-            shards = self.catalogue.index["shard"][self.rows[pictures.numpy()]]
+            shards = self.catalogue.shards_of(self.rows[pictures.numpy()])
             self.files.expect(list(dict.fromkeys(shards.tolist())))
 
 
@@ -181,7 +181,7 @@ class Images(PictureDataModule):
         catalogue, rows = self.find(split)
         if split == "training":
             rows = self.colourful(catalogue, rows)
-        broken = catalogue.missing_shards(np.unique(catalogue.index["shard"][rows]).tolist())
+        broken = catalogue.missing_shards(np.unique(catalogue.shards_of(rows)).tolist())
         if broken and self.on_error == "stop":
             several = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
             raise OSError(f"{next(iter(broken.values()))}{several}; mend it, or give data.on_error=skip")

@@ -37,6 +37,8 @@ class PictureLoader(Protocol):
     """The set itself."""
     batch_size: int
     """Pictures in a batch, but perhaps the last."""
+    bad_pictures: Sized
+    """Those that had to be left out."""
 
     def __len__(self) -> int:
         """Batches."""
@@ -105,7 +107,12 @@ def evaluate(
             "keys_sha256": hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest(),
             "complete": len(keys) == len(loader.pictures),
         },
-        "pictures": {"all": len(keys), "coloured": len(pixels), "grey": grey},
+        "pictures": {
+            "all": len(keys),
+            "coloured": len(pixels),
+            "grey": grey,
+            "unreadable": len(loader.bad_pictures),
+        },
         "metrics": metrics,
     }
 

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import numpy.typing as npt
 from rich.progress import track
 from webdataset.shardlists import expand_urls
 
@@ -57,6 +58,11 @@ class Catalogue:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"opened": None}
+
+    def shards_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The shard of each row, told from the manifest alone: the index of a large set is not read for it."""
+        ends = np.cumsum([shard.pictures for shard in self.manifest.shards])
+        return np.searchsorted(ends, rows, side="right")
 
     def missing_shards(self, shards: Sequence[int]) -> dict[int, str]:
         """What is wrong with shards on disk: each that is gone, or has another size than when it was indexed."""

@@ -56,7 +56,7 @@ def test_a_run_leaves_its_records_and_report(trained: Path) -> None:
     assert record["tracking_id"].startswith(f"pic_photos-{trained.name}-")
     assert record["wall_seconds"] > 0
     assert scores["checkpoint"]["sha256"] == file_sha256(trained / "checkpoints" / "best.ckpt")
-    assert scores["pictures"] == {"all": 3, "coloured": 3, "grey": 0}
+    assert scores["pictures"] == {"all": 3, "coloured": 3, "grey": 0, "unreadable": 0}
     wanted = {"bits_per_dim", "rmse_alpha_beta", "rmse_alpha_beta_norm", "psnr", "saturation", "saturation_of_truth"}
     assert scores["metrics"].keys() == wanted
     assert "CIELab a and b at 4x4" in scores["metrics"]["bits_per_dim"]["space"]
@@ -170,7 +170,7 @@ def test_a_published_experiment_runs_a_few_steps(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     (directory,) = (tmp_path / "runs" / "debug").iterdir()
     scores = json.loads((directory / "scores.json").read_text())
-    assert scores["pictures"] == {"all": 2, "coloured": 1, "grey": 0}
+    assert scores["pictures"] == {"all": 2, "coloured": 1, "grey": 0, "unreadable": 0}
     assert not scores["set"]["complete"]
 
 

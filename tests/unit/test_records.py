@@ -90,7 +90,7 @@ def records() -> tuple[dict[str, Any], dict[str, Any]]:
     scores = {
         "method": "PIC",
         "protocol": {"name": "photos", "description": "Held out.", "samples": 2, "hash": "abc"},
-        "pictures": {"all": 3, "coloured": 3, "grey": 1},
+        "pictures": {"all": 3, "coloured": 3, "grey": 1, "unreadable": 0},
         "metrics": {"bits_per_dim": {**metric, "space": "CIELab"}, "psnr": metric},
     }
     return run, scores
