@@ -4,7 +4,8 @@ python benchmarks/loading.py                    pictures cut from the bundled ph
 python benchmarks/loading.py imagenet/train     a folder of JPEGs
 
 In one run: this project's loader on shards, torchvision's ImageFolder with Pillow, and the bare decoder in a loop in as
-many processes, with no pipeline at all: the limit. Each is measured in turn, several times; the best counts.
+many processes, with no pipeline at all: the limit. All are
+measured in turn, several times: the table has the best rates, and medians of the ratios within a round.
 """
 
 import argparse
@@ -14,8 +15,10 @@ import os
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import partial
+from operator import truediv
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, help="JPEGs of 256 pixels along the shorter side")
     parser.add_argument("--pictures", type=int, default=8000, help="in each measurement (default: 8000)")
-    parser.add_argument("--repeats", type=int, default=3, help="of each measurement (default: 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="of all measurements (default: 5)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="default: all cores")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -185,18 +188,19 @@ def main() -> None:
         for count in (1, 10, 100):
             shards = Path(temporary) / f"shards-{count}"
             loaders[f"this loader, {count} shards"] = sharded(shards, workers, pictures)
-        rates: dict[str, float] = {}
+        rates: dict[str, list[float]] = defaultdict(list)
         with multiprocessing.get_context("fork").Pool(workers) as pool:
-            for _ in range(arguments.repeats):
+            for _ in range(arguments.rounds):
                 for crops, name in ((False, "bare decoder in a loop"), (True, "the same, with crop and mirror")):
                     loop = partial(bare_loop, jpegs, pictures // workers)
-                    rates[name] = max(rates.get(name, 0), sum(pool.map(loop, [crops] * workers, chunksize=1)))
+                    rates[name].append(sum(pool.map(loop, [crops] * workers, chunksize=1)))
                 for name, loader in loaders.items():
-                    rates[name] = max(rates.get(name, 0), rate_of(loader, 2 * workers))
+                    rates[name].append(rate_of(loader, 2 * workers))
         limit, peer = rates["bare decoder in a loop"], rates["ImageFolder with Pillow"]
         table = Table("", "pictures a second", "of the bare decoder", "of ImageFolder")
-        for name, rate in rates.items():
-            table.add_row(name, f"{rate:,.0f}", f"{rate / limit:.2f}", f"{rate / peer:.2f}")
+        for name, rounds in rates.items():
+            ratios = (statistics.median(map(truediv, rounds, other)) for other in (limit, peer))
+            table.add_row(name, f"{max(rounds):,.0f}", *(f"{ratio:.2f}" for ratio in ratios))
         console.print(table)
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from torch import Tensor
 
 from datamodules.loader import PictureSet, ResumableLoader
 
@@ -54,6 +56,15 @@ class PictureDataModule(pl.LightningDataModule):
                 # Lightning asks for an epoch's length only when it asks for a loader, and the next one's differs.
                 self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         return self.training_loader
+
+    def first_pictures(self, count: int) -> Tensor:
+        """What this rank's training begins with, uint8 `(count, 3, H, W)`, fewer if an epoch has no more."""
+        pictures: list[Tensor] = []
+        for batch in self.loader(self.training, self.batch_size, shuffle=True):
+            pictures += batch["rgb"]
+            if len(pictures) >= count:
+                break
+        return torch.stack(pictures[:count])
 
     def val_dataloader(self) -> ResumableLoader:
         """Every validation picture once."""

@@ -2,8 +2,8 @@
 
 Fresh shared memory for each batch would cost a worker a fifth of the time that decoding takes, and the trainer, who has
 to be handed it and to map it, nearly as much. So a worker keeps its buffers, hands each over once, and lends it to one
-batch at a time: the first byte of a buffer says whether it is lent. The trainer clears that byte when the last tensor
-that sees the batch is gone.
+batch at a time: a buffer's header says where it stands. When the last tensor that sees a batch is gone, the trainer
+says there that the buffer is free.
 """
 
 import weakref
@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 HEADER = 64
-LENT, FREE = 1, 0
+STATE, KNOWN = 0, 1
+"""Places in the header: of one of the states below, and of whether the trainer has the buffer."""
+FREE, LENT, BORROWED = 0, 1, 2
+"""Nobody looks; on its way to the trainer; the trainer looks."""
 
 
 class Loan(NamedTuple):
@@ -23,7 +26,7 @@ class Loan(NamedTuple):
     number: int
     shape: tuple[int, ...]
     new: Tensor | None
-    """The buffer itself, when it is lent for the first time."""
+    """The buffer itself, as long as the trainer does not have it."""
 
 
 class Lender:
@@ -42,14 +45,20 @@ class Lender:
         """A buffer of this shape, uint8, that nobody looks at."""
         size = HEADER + torch.Size(shape).numel()
         self.buffers = {number: buffer for number, buffer in self.buffers.items() if len(buffer) == size}
-        number = next((number for number, buffer in self.buffers.items() if buffer[0] == FREE), None)
-        new = None
+        number = next((number for number, buffer in self.buffers.items() if buffer[STATE] == FREE), None)
         if number is None:
             self.made += 1
             number = self.made
-            new = self.buffers[number] = torch.empty(size, dtype=torch.uint8).share_memory_()
-        self.buffers[number][0] = LENT
-        return Loan(self.worker, number, shape, new), self.buffers[number][HEADER:].view(shape)
+            self.buffers[number] = torch.zeros(size, dtype=torch.uint8).share_memory_()
+        buffer = self.buffers[number]
+        buffer[STATE] = LENT
+        return Loan(self.worker, number, shape, None if buffer[KNOWN] else buffer), buffer[HEADER:].view(shape)
+
+    def reclaim(self) -> None:
+        """Take back what never arrived: of an epoch that the trainer left early, say."""
+        for buffer in self.buffers.values():
+            if buffer[STATE] == LENT:
+                buffer[STATE] = FREE
 
 
 class Borrower:
@@ -65,12 +74,14 @@ class Borrower:
             size = len(loan.new)
             # a worker gives up its buffers of other sizes when it makes a new one
             self.buffers = {
-                other: buffer
-                for other, buffer in self.buffers.items()
-                if other[0] != loan.worker or len(buffer) == size
+                (worker, number): buffer
+                for (worker, number), buffer in self.buffers.items()
+                if worker != loan.worker or len(buffer) == size
             }
             self.buffers[place] = loan.new
         buffer = self.buffers[place]
+        header = buffer[:HEADER].numpy()
+        header[KNOWN], header[STATE] = 1, BORROWED
         array = buffer[HEADER:].view(loan.shape).numpy()
-        weakref.finalize(array, buffer.__setitem__, 0, FREE).atexit = False
+        weakref.finalize(array, header.__setitem__, STATE, FREE).atexit = False
         return torch.from_numpy(array)

@@ -84,7 +84,7 @@ class ShardedPictures(PictureSet):
             return decode(data)
         except (ValueError, OSError) as error:
             if isinstance(error, OSError) and not self.skips:
-                raise
+                raise OSError(f"{error}; put it back, or give data.on_error=skip") from error
             raise BadPictureError(f"{self.catalogue.places[row.shard]}: {row.key.decode()}: {error}") from error
 
     def order(self, generator: torch.Generator) -> Tensor:
@@ -159,16 +159,10 @@ class Images(PictureDataModule):
         self.minima = {"colourness": minimum_colourness, "chroma_range": minimum_chroma_range}
         self.cache, self.cache_gigabytes = Path(cache).expanduser(), cache_gigabytes
         self.left_out: dict[str, int] = {}
-        self.found: dict[str, tuple[Catalogue, npt.NDArray[np.int64]]] = {}
-
-    def prepare_data(self) -> None:
-        """Fetch and index what must be, once on each machine."""
-        for split in self.names:
-            self.find(split)
 
     def setup(self, stage: str) -> None:
         """Find the pictures; look at no picture yet."""
-        for split in self.names if stage == "fit" else ("test",):
+        for split in {"fit": self.names, "validate": ("validation",)}.get(stage, ("test",)):
             if not hasattr(self, split):
                 setattr(self, split, self.pictures(split))
 
@@ -207,12 +201,6 @@ class Images(PictureDataModule):
             ValueError: If the name stands for nothing, or a published subset is not complete.
         """
         name = self.names[split]
-        if name not in self.found:
-            self.found[name] = self.search(split, name)
-        return self.found[name]
-
-    def search(self, split: str, name: str) -> tuple[Catalogue, npt.NDArray[np.int64]]:
-        """What `find` finds."""
         if is_remote(name) or name.endswith(".tar") or "/" in name:
             catalogue = open_pattern(name, self.cache, self.cache_gigabytes, max(1, self.workers))
             return catalogue, np.arange(len(catalogue.index))
@@ -245,6 +233,11 @@ class Images(PictureDataModule):
             if minimum > 0:
                 enough &= catalogue.index[measure][rows] >= minimum
         self.left_out = {"too_little_colour": int((~enough).sum())}
+        if not enough.any():
+            raise ValueError(
+                f"none of the {len(rows):,} training pictures has as much colour as data.minimum_colourness="
+                f"{self.minima['colourness']} and data.minimum_chroma_range={self.minima['chroma_range']} ask for"
+            )
         return rows[enough]
 
     @property

@@ -124,11 +124,15 @@ class Fetch(Dataset[dict[str, Any]]):
     def __init__(self, pictures: PictureSet) -> None:
         self.pictures = pictures
         self.lender: Lender | None = None
+        self.epoch: int | None = None
 
     def __getitems__(self, visits: list[Visit]) -> dict[str, Any]:
         """The batch; `faults` tells what had to be left out, `failure` that nothing more can be read."""
         batch: dict[str, Any] = {}
         others, faults = list[dict[str, Any]](), list[str]()
+        if self.lender and visits[0].epoch != self.epoch:
+            self.lender.reclaim()
+        self.epoch = visits[0].epoch
         for visit in visits:
             try:
                 sample = self.pictures[visit]
@@ -144,7 +148,7 @@ class Fetch(Dataset[dict[str, Any]]):
                 raise ValueError(f"{sample['key']} is {tuple(picture.shape)}; its batch is of {tuple(rgb.shape[1:])}")
             rgb[len(others)] = picture
             others.append(sample)
-        return batch | (default_collate(others) if others else {}) | {"faults": faults}
+        return batch | collated(others) | {"faults": faults}
 
     def room(self, shape: tuple[int, ...]) -> tuple[dict[str, Any], Tensor]:
         """Room for pictures, `(B, 3, H, W)`, and how the batch shall carry it: a worker lends, this process gives."""
@@ -155,6 +159,12 @@ class Fetch(Dataset[dict[str, Any]]):
         self.lender = self.lender or Lender(worker.id)
         loan, buffer = self.lender.lend(shape)
         return {"loan": loan}, buffer.permute(0, 3, 1, 2)
+
+
+def collated(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all samples have, of all of them."""
+    shared = set.intersection(*(set(sample) for sample in samples)) if samples else ()
+    return {name: default_collate([sample[name] for sample in samples]) for name in shared}
 
 
 def as_it_is(batch: dict[str, Any]) -> dict[str, Any]:
@@ -239,21 +249,18 @@ class ResumableLoader:
         self.batches.epoch = self.epoch
         faults = 0
         for batch in self.loader:
-            self.batches.batch += 1
-            if not self.unfinished:  # a finished epoch leaves no trace of who began it
-                self.batches.done, self.batches.batch = [], self.batches.whole
             if "failure" in batch:
                 raise OSError(batch["failure"])
             faults += self.count(batch.pop("faults"), faults)
             if "loan" in batch:
                 batch["rgb"] = self.borrower.borrow(batch.pop("loan")).permute(0, 3, 1, 2)
+            if "rgb" not in batch and self.batches.shuffle:
+                raise ValueError(f"not one of the {self.batch_size} pictures of a batch can be read")
+            self.batches.batch += 1
+            if not self.unfinished:  # a finished epoch leaves no trace of who began it
+                self.batches.done, self.batches.batch = [], self.batches.whole
             if "rgb" in batch:
-                batch["rgb"] = batch["rgb"][: len(batch["key"])]
-            else:
-                if self.batches.shuffle:
-                    raise ValueError(f"not one of the {self.batch_size} pictures of a batch can be read")
-                continue
-            yield batch
+                yield batch | {"rgb": batch.pop("rgb")[: len(batch["key"])]}
 
     @property
     def unfinished(self) -> bool:
@@ -296,6 +303,8 @@ class ResumableLoader:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where another loader stood."""
+        if state == self.state_dict():
+            return
         stretches = [Stretch(*stretch) for stretch in state["stretches"]]
         self.epoch, self.goes_on = state["epoch"], bool(stretches)
         self.batches.batch = 0 if stretches else self.batches.whole

@@ -17,14 +17,14 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", "
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """The picture files below a folder, sorted.
+    """The picture files below a folder, sorted, but hidden ones.
 
     Raises:
         FileNotFoundError: If the folder does not exist or holds none.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; give one that holds pictures")
-    pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    pictures = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not pictures:
         raise FileNotFoundError(f"{folder} holds no pictures ({' '.join(sorted(SUFFIXES))})")
     return pictures

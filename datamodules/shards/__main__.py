@@ -6,6 +6,7 @@ python -m datamodules.shards write ILSVRC2012_img_train.tar data/imagenet-train
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shlex
 import sys
@@ -22,6 +23,7 @@ examples:
   python -m datamodules.shards check data/imagenet
   python -m datamodules.shards describe data/imagenet --sheet imagenet.png
 """
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 WHOLE = argparse.RawDescriptionHelpFormatter
 
 
@@ -73,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from datamodules.shards.catalogue import expand, index_shards, open_folder
     from datamodules.shards.files import ShardFiles
+    from datamodules.shards.index import refuse_finished
     from datamodules.shards.inspect import check, contact_sheet, describe, listed
     from datamodules.shards.sources import find_sources
     from datamodules.shards.writer import Encoding, write
@@ -80,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console()
     started = time.monotonic()
     command = shlex.join(["python", "-m", "datamodules.shards", *sys.argv[1:]])
+    if arguments.command in ("write", "index"):
+        refuse_finished(arguments.out)
     if arguments.command == "write":
         unpacked = arguments.out / "unpacked"
         arguments.out.mkdir(parents=True, exist_ok=True)
@@ -139,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit("\nstopped by Ctrl-C; the same command goes on from here")
     except OSError as error:
         place = f" {error.filename}" if error.filename else ""
-        full = "; finished shards are kept: make room, and the same command goes on" if error.errno in (27, 28) else ""
+        full = "; finished shards are kept: make room, and the same command goes on" if error.errno in FULL else ""
         sys.exit(f"error: {error.strerror or error}{place}{full}")
     except ValueError as error:
         sys.exit(f"error: {error}")

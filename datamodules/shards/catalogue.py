@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rich.progress import track
 from webdataset.shardlists import expand_urls
 
-from datamodules.shards.files import ShardFiles, fetch, is_remote
+from datamodules.shards.files import ShardFiles, fetch, is_remote, locked
 from datamodules.shards.index import (
     INDEX,
     MANIFEST,
@@ -73,8 +73,9 @@ class Catalogue:
                 continue
             try:
                 found = os.stat(place).st_size  # noqa: PTH116
-            except FileNotFoundError:
-                wrong[shard] = f"shard {place} is missing"
+            except OSError as error:
+                gone = isinstance(error, FileNotFoundError)
+                wrong[shard] = f"shard {place} is missing" if gone else f"shard {place}: {error.strerror}"
             else:
                 if found != size:
                     wrong[shard] = f"shard {place} has {found:,} bytes where the manifest says {size:,}"
@@ -100,7 +101,7 @@ def open_folder(root: str, cache: Path) -> Catalogue:
             f"there is no {MANIFEST} in {root}; make shards with: python -m datamodules.shards write SOURCE {root} or, "
             f"if they are there, their index with: python -m datamodules.shards index '{root}/*.tar' --out {root}"
         )
-    manifest = manifest_from((folder / MANIFEST).read_text(encoding="utf-8"), manifest_place)
+    manifest = manifest_from((folder / MANIFEST).read_bytes(), manifest_place)
     index_path = folder / INDEX
     if is_remote(root) and (not index_path.is_file() or sha256_of(index_path) != manifest.index_sha256):
         fetch_anew(index_place, index_path)
@@ -133,8 +134,10 @@ def open_pattern(pattern: str, cache: Path, cache_gigabytes: float, workers: int
     stamp = [(place, None if is_remote(place) else Path(place).stat()) for place in places]
     identity = repr([(place, status and (status.st_size, status.st_mtime_ns)) for place, status in stamp])
     folder = cache / "indexes" / hashlib.sha256(identity.encode()).hexdigest()[:24]
-    if not (folder / MANIFEST).is_file():
-        index_shards(places, folder, f"index of {pattern}", cache, cache_gigabytes, workers)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_suffix(".lock")):  # of many ranks one indexes and the others wait
+        if not (folder / MANIFEST).is_file():
+            index_shards(places, folder, f"index of {pattern}", cache, cache_gigabytes, workers)
     catalogue = open_folder(str(folder), cache)
     return Catalogue(pattern, catalogue.manifest, catalogue.index_path, catalogue.places)
 
@@ -173,10 +176,8 @@ def index_shards(
     results = in_processes(partial(index_shard, files, out), tasks, workers)
     found = dict(track(results, "indexing shards", total=len(places)))
     rows = [{**row, "shard": number} for number in tasks for row in found[number][1]]
-    if not rows:
-        raise ValueError(f"{places[0]} and the {len(places) - 1} shards after it hold no pictures")
     unreadable = [each for number in tasks for each in found[number][2]]
-    classes = [str(label) for label in range(max(row["label"] for row in rows) + 1)]
+    classes = [str(label) for label in range(max((row["label"] for row in rows), default=-1) + 1)]
     manifest = Manifest(command, {"all": [found[number][0] for number in tasks]}, classes, unreadable=unreadable)
     save(out, manifest, rows)
     return manifest

@@ -1,6 +1,7 @@
 """Reads stretches of shards, wherever they lie: on disk, on a server, behind a command."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -65,11 +66,15 @@ class ShardFiles:
             return self.open_files[shard]
         if len(self.open_files) >= OPEN_FILES:
             os.close(self.open_files.popitem(last=False)[1])
-        path = self.path(shard)
-        try:
-            self.open_files[shard] = os.open(path, os.O_RDONLY)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"shard {path} is gone; put it back, or give data.on_error=skip") from error
+        for attempt in range(1, ATTEMPTS + 1):
+            path = self.path(shard)
+            try:
+                self.open_files[shard] = os.open(path, os.O_RDONLY)
+                break
+            except FileNotFoundError as error:
+                # what was fetched may have had to make room for what another process fetched
+                if not is_remote(self.places[shard]) or attempt == ATTEMPTS:
+                    raise FileNotFoundError(f"shard {path} is gone") from error
         return self.open_files[shard]
 
     def path(self, shard: int) -> Path:
@@ -145,8 +150,8 @@ def fetch(place: str, path: Path, size: int | None = None) -> None:
                 raise OSError(f"it has {path.stat().st_size:,} bytes where the manifest says {size:,}")
             return
         except Exception as error:  # every scheme has failures of its own
-            if isinstance(error, OSError) and error.errno == 28:
-                raise OSError(28, f"no room for {place} in {path.parent}; lower data.cache_gigabytes") from error
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OSError(f"no room for {place} in {path.parent}; lower data.cache_gigabytes") from error
             if attempt == ATTEMPTS:
                 raise OSError(f"{place} cannot be fetched, after {ATTEMPTS} attempts: {error}") from error
             time.sleep(min(8, 0.5 * 2**attempt))

@@ -5,6 +5,7 @@ import json
 import os
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -25,6 +26,8 @@ MANIFEST, INDEX = "manifest.json", "index.npy"
 PICTURE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "ppm", "tif", "tiff", "gif"})
 MASK_EXTENSIONS = frozenset({"mask.png", "seg.png"})
 LABEL_EXTENSIONS = frozenset({"cls", "label"})
+SINGLE_CHANNEL = frozenset({"1", "L", "LA", "I", "I;16", "F"})
+"""Pillow's modes of pictures without colour."""
 
 Index = npt.NDArray[np.void]
 Facts = dict[str, Any]
@@ -128,7 +131,7 @@ class Manifest:
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
 
 
-def manifest_from(text: str, place: object) -> Manifest:
+def manifest_from(text: bytes, place: object) -> Manifest:
     """Read a manifest.
 
     Raises:
@@ -146,10 +149,26 @@ def manifest_from(text: str, place: object) -> Manifest:
         ) from error
 
 
+def refuse_finished(folder: Path) -> None:
+    """Protect a set of shards from being written over.
+
+    Raises:
+        FileExistsError: If the folder holds one.
+    """
+    if (folder / MANIFEST).is_file():
+        raise FileExistsError(f"{folder} holds a finished set of shards; name another folder, or delete this one")
+
+
 def save(folder: Path, manifest: Manifest, rows: list[Facts]) -> None:
-    """Write the index and, last of all, the manifest, which alone makes a set of shards out of files."""
+    """Write the index and, last of all, the manifest, which alone makes a set of shards out of files.
+
+    Raises:
+        ValueError: If there is no picture.
+    """
+    if not rows:
+        raise ValueError(f"not one picture can be read, so there is no set to write in {folder}")
     keys = [row["key"].encode() for row in rows]
-    index = np.zeros(len(rows), row_type(max(map(len, keys), default=1)))
+    index = np.zeros(len(rows), row_type(max(map(len, keys))))
     for name in index.dtype.names or ():
         index[name] = keys if name == "key" else [row[name] for row in rows]
     manifest.grey = [row["key"] for row in rows if row["grey"]]
@@ -177,69 +196,134 @@ def facts_of(data: bytes) -> Facts:
         ValueError: If it is no picture, or is cut short.
     """
     rgb = decode_picture(data)
-    try:
-        with Image.open(BytesIO(data)) as picture:
-            grey = picture.mode in ("1", "L", "LA", "I", "I;16", "F")
-            picture.load()  # which, unlike the decoder, does not mend what is cut short
-    except Exception as error:  # on damaged files Pillow raises anything
-        raise ValueError(f"it is damaged: {error}") from error
     return {
         "length": len(data),
         "checksum": zlib.crc32(data),
         "digest": hashlib.blake2b(data, digest_size=16).digest(),
         "height": rgb.shape[1],
         "width": rgb.shape[2],
-        "grey": grey,
+        "grey": whole_picture(data).mode in SINGLE_CHANNEL,
         "colourness": colourness(rgb),
         "chroma_range": chroma_range(rgb),
-        "label": -1,
-        "mask_offset": 0,
-        "mask_length": 0,
-        "mask_checksum": 0,
     }
 
 
+def whole_picture(data: bytes) -> Image.Image:
+    """A picture as Pillow reads it, which, unlike the decoder, does not mend what is cut short.
+
+    Raises:
+        ValueError: If it is no picture or is damaged.
+    """
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            picture.load()
+            return picture
+    except Exception as error:  # on damaged files Pillow raises anything
+        raise ValueError(f"it is no whole picture: {error}") from error
+
+
 def mask_facts(data: bytes, offset: int) -> Facts:
-    """What the index says of an encoded mask."""
-    return {"mask_offset": offset, "mask_length": len(data), "mask_checksum": zlib.crc32(data)}
+    """What the index says of an encoded mask; `mask_size`, its width and height, beside it.
+
+    Raises:
+        ValueError: If it is no picture of class numbers.
+    """
+    mask = whole_picture(data)
+    if mask.mode not in ("L", "P"):
+        raise ValueError(f"its mask holds {mask.mode} pixels, not class numbers")
+    return {
+        "mask_offset": offset,
+        "mask_length": len(data),
+        "mask_checksum": zlib.crc32(data),
+        "mask_size": mask.size,
+    }
+
+
+def row_of(key: str, sample: dict[str, Facts]) -> Facts:
+    """The row of a picture from what its files say.
+
+    Raises:
+        ValueError: If its mask has another size.
+    """
+    row: Facts = {"key": key, "label": -1, "mask_offset": 0, "mask_length": 0, "mask_checksum": 0}
+    for facts in sample.values():
+        row |= facts
+    size = (row["width"], row["height"])
+    if row.pop("mask_size", size) != size:
+        raise ValueError("its mask has another size")
+    return row
 
 
 def rows_of(tar: IO[bytes], name: str) -> tuple[list[Facts], list[str]]:
     """Read anybody's shard: the rows of its pictures, without the shard's number, and what had to be left out.
 
     Raises:
-        ValueError: If the tar is broken or cut short.
+        ValueError: If the tar is broken or cut short, or a label is no number.
     """
-    samples: dict[str, Facts] = {}
+    samples: dict[str, dict[str, Facts]] = {}
     unreadable: list[str] = []
+    for member, file in tar_members(tar, name):
+        path, extension = base_plus_ext(member.name)
+        if extension is None:
+            continue
+        try:
+            add_member(samples.setdefault(path, {}), extension.lower(), file.read(), member.offset_data)
+        except ValueError as error:
+            if extension in LABEL_EXTENSIONS:  # which all have, or none
+                raise ValueError(f"{name}: {member.name}: {error}") from error
+            unreadable.append(f"{name}: {member.name}: {error}")
+    keys = unique_names([path for path, sample in samples.items() if "picture" in sample])
+    rows = []
+    for path, key in keys.items():
+        try:
+            rows.append(row_of(key, samples[path]))
+        except ValueError as error:
+            unreadable.append(f"{name}: {path}: {error}")
+    return rows, unreadable
+
+
+def add_member(sample: dict[str, Facts], extension: str, data: bytes, offset: int) -> None:
+    """Add what a file of a sample says to what is known of it; of several pictures the first counts.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    if extension in PICTURE_EXTENSIONS and "picture" not in sample:
+        sample["picture"] = facts_of(data) | {"offset": offset}
+    elif extension in MASK_EXTENSIONS:
+        sample["mask"] = mask_facts(data, offset)
+    elif extension in LABEL_EXTENSIONS:
+        try:
+            sample["label"] = {"label": int(data)}
+        except ValueError as error:
+            raise ValueError(f"its label is {data[:20]!r}, not a number") from error
+
+
+def tar_members(tar: IO[bytes], name: str) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    """The files in a tar file.
+
+    Raises:
+        ValueError: If it is broken or cut short, even where `tarfile` takes that for its end.
+    """
     end = 0
     try:
         with tarfile.open(fileobj=tar, mode="r:") as archive:
             for member in archive:
-                file = archive.extractfile(member)
-                if file is None:
-                    continue
-                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                key, extension = base_plus_ext(member.name)
-                key, extension = Path(key or member.name).name, (extension or "").lower()
-                sample = samples.setdefault(key, {"key": key})
-                if extension in PICTURE_EXTENSIONS:
-                    try:
-                        # what a label or a mask has said already stays
-                        sample |= {**facts_of(file.read()), **sample, "offset": member.offset_data}
-                    except ValueError as error:
-                        unreadable.append(f"{name}: {member.name}: {error}")
-                elif extension in MASK_EXTENSIONS:
-                    sample |= mask_facts(file.read(), member.offset_data)
-                elif extension in LABEL_EXTENSIONS:
-                    sample["label"] = int(file.read())
+                length = member.size if member.isfile() else 0
+                end = member.offset_data + -(-length // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                if file := archive.extractfile(member):
+                    yield member, file
     except tarfile.TarError as error:
         raise ValueError(f"{name} is no whole tar file: {error}") from error
-    # tarfile takes a broken header for the end; a real end is a block of zeros
     tar.seek(end)
     if tar.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise ValueError(f"{name} is no whole tar file: there is no end mark behind its last whole member")
-    return [sample for sample in samples.values() if "offset" in sample], unreadable
+
+
+def unique_names(paths: list[str]) -> dict[str, str]:
+    """A key for each path: its last part where that is unique, and all of it where not."""
+    names = Counter(Path(path).name for path in paths)
+    return {path: path.replace("/", "_") if names[Path(path).name] > 1 else Path(path).name for path in paths}
 
 
 @contextmanager

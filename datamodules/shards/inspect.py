@@ -63,7 +63,7 @@ def check_shard(catalogue: Catalogue, files: ShardFiles, shard: int) -> str | No
 def describe(catalogue: Catalogue, console: Console) -> None:
     """Print counts."""
     manifest, index = catalogue.manifest, catalogue.index
-    table = Table("split", "pictures", "shards", "size", "classes", "masks", "grey", "width x height (median)")
+    table = Table("split", "pictures", "shards", "size", "classes", "masks", "grey", "median size")
     start = 0
     for split, shards in manifest.splits.items():
         rows = index[start : start + manifest.pictures(split)]

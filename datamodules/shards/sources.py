@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, count
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
 
+from rich.console import Console
 from rich.progress import track
 
-from datamodules.pictures import find_pictures
+from datamodules.pictures import SUFFIXES, find_pictures
+from datamodules.shards.index import tar_members
 
 SPLIT_FOLDERS = ("train", "val", "validation", "test")
 ARCHIVES = (".tar.xz", ".tar.gz", ".tgz", ".tar.bz2", ".zip")
@@ -80,6 +82,8 @@ def find_sources(source: Path, unpacked: Path, labels: Path | None = None, test_
     if source.is_file() and source.name.endswith(ARCHIVES):
         source = unpack(source, unpacked)
     splits = {split: sources for split, sources in layout(source).items() if sources}
+    if not splits:
+        raise FileNotFoundError(f"{source} holds no pictures")
     if test_list:
         splits = with_test_split(splits, test_list)
     if labels:
@@ -93,7 +97,7 @@ def layout(source: Path) -> Splits:
         return ilsvrc_tar(source)
     if tars := sorted(source.glob("ILSVRC2012_img_*.tar")):
         return {split: sources for tar in tars for split, sources in ilsvrc_tar(tar).items()}
-    children = [child for child in source.iterdir() if child.is_dir()]
+    children = [child for child in source.iterdir() if child.is_dir() and not child.name.startswith((".", "__MACOSX"))]
     if len(children) == 1 and children[0].name not in SPLIT_FOLDERS and any(map(Path.is_dir, children[0].iterdir())):
         return layout(children[0])  # the folder that archives are packed with
     if (source / "SegmentationClass").is_dir():
@@ -108,18 +112,38 @@ def layout(source: Path) -> Splits:
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack an archive, once: an interrupted unpacking is begun again."""
-    if not folder.is_dir():
-        half = folder.with_name(folder.name + ".part")
-        shutil.rmtree(half, ignore_errors=True)
+    """Unpack an archive, once: an interrupted unpacking is begun again.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    status = archive.stat()
+    unpacked = folder / f"{archive.name}-{status.st_size}-{status.st_mtime_ns}"
+    if not unpacked.is_dir():
+        shutil.rmtree(folder, ignore_errors=True)
+        half = unpacked.with_name("half")
         try:
-            filters = {} if archive.suffix == ".zip" else {"filter": "data"}
-            shutil.unpack_archive(archive, half, **filters)  # type: ignore[arg-type]
-        except (shutil.ReadError, tarfile.TarError, EOFError, ValueError) as error:
-            shutil.rmtree(half, ignore_errors=True)
+            with Console().status(f"unpacking {archive.name}"):
+                if archive.suffix == ".zip":
+                    shutil.unpack_archive(archive, half)
+                else:
+                    untar(archive, half)
+        except Exception as error:  # each format has failures of its own
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno:
+                raise
             raise ValueError(f"{archive} cannot be unpacked: {error}") from error
-        half.rename(folder)
-    return folder
+        half.rename(unpacked)
+    return unpacked
+
+
+def untar(archive: Path, folder: Path) -> None:
+    """Unpack a compressed tar, and read on to where its checksum stands."""
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+        assert tar.fileobj
+        while tar.fileobj.read(1 << 20):
+            pass
 
 
 def picture_folder(folder: Path) -> list[Source]:
@@ -181,27 +205,19 @@ def ilsvrc_tar(path: Path) -> Splits:
         ValueError: If it is no whole tar.
     """
     split = next((name for name in ("train", "val", "test") if name in path.name), "all")
-    try:
-        sources = [*track(members(path), f"listing {path.name}")]
-    except tarfile.TarError as error:
-        raise ValueError(f"{path} is no whole tar file: {error}") from error
-    return {split: sources}
+    with path.open("rb") as file:
+        return {split: [*track(members(file, str(path)), f"listing {path.name}")]}
 
 
-def members(path: Path) -> Iterator[Source]:
-    """The pictures of a tar, and of the tars inside it."""
-    with tarfile.open(path) as outer:
-        for member in outer:
-            if not member.isfile():
-                continue
-            if not member.name.endswith(".tar"):
-                yield Source(Path(member.name).name, Bytes(str(path), member.offset_data, member.size))
-                continue
-            inner = outer.extractfile(member)
-            with tarfile.open(fileobj=inner) as pictures:
-                for each in pictures:
-                    place = Bytes(str(path), member.offset_data + each.offset_data, each.size)
-                    yield Source(Path(each.name).name, place, Path(member.name).stem)
+def members(tar: IO[bytes], path: str, start: int = 0, category: str | None = None) -> Iterator[Source]:
+    """The pictures of a tar that begins so far into a file, and of the tars inside it, which are classes."""
+    for member, inner in tar_members(tar, path):
+        name = PurePosixPath(member.name)
+        place = start + member.offset_data
+        if name.suffix == ".tar":
+            yield from members(inner, path, place, name.stem)
+        elif name.suffix.lower() in SUFFIXES:
+            yield Source(name.name, Bytes(path, place, member.size), category or "/".join(name.parent.parts) or None)
 
 
 def labelled(sources: list[Source], table: Path) -> list[Source]:
@@ -211,7 +227,8 @@ def labelled(sources: list[Source], table: Path) -> list[Source]:
         ValueError: If a picture is not in the table.
     """
     lines = (line.replace(",", " ").split() for line in table.read_text(encoding="utf-8").splitlines())
-    classes = {Path(words[0]).stem: words[1] for words in lines if len(words) > 1}
+    table_rows = [(words[0], words[1]) for words in lines if len(words) > 1]
+    classes = {Path(name).stem: category for name, category in table_rows} | dict(table_rows)
     missing = [source.name for source in sources if not source.category and Path(source.name).stem not in classes]
     if missing:
         raise ValueError(f"{table} gives no class for {len(missing)} pictures, among them {', '.join(missing[:3])}")

@@ -19,7 +19,20 @@ from PIL import Image
 from rich.progress import Progress
 
 from datamodules.pictures import decode_picture
-from datamodules.shards.index import MANIFEST, Facts, Manifest, Shard, facts_of, mask_facts, save, sha256_of, whole_file
+from datamodules.shards.index import (
+    SINGLE_CHANNEL,
+    Facts,
+    Manifest,
+    Shard,
+    facts_of,
+    mask_facts,
+    refuse_finished,
+    row_of,
+    save,
+    sha256_of,
+    whole_file,
+    whole_picture,
+)
 from datamodules.shards.sources import Source, Splits, keys_of
 from datamodules.transforms import resized_by_short_side
 
@@ -38,8 +51,8 @@ class Encoding:
 
     Attributes:
         short_side: Larger pictures are shrunk to this shorter side.
-        quality: JPEG quality for all, at full chroma resolution; without it only JPEGs that are shrunk become JPEGs
-            again, at 95, and everything else that is shrunk becomes PNG.
+        quality: JPEG quality for all, at full chroma resolution; without it JPEGs that are shrunk become JPEGs again,
+            at 95, and everything else that is shrunk becomes PNG.
     """
 
     short_side: int | None = None
@@ -104,21 +117,15 @@ def write(
             for number, start in enumerate(starts)
         ]
     plan = plan_of(jobs)
-    if (out / MANIFEST).is_file():
-        raise FileExistsError(f"{out} holds a finished set of shards; name another folder, or delete this one")
+    refuse_finished(out)
     parts_folder = out / PARTS / plan
-    for other in (out / PARTS).glob("*"):
-        if other != parts_folder:
-            shutil.rmtree(other)
-    parts_folder.mkdir(parents=True, exist_ok=True)
+    forget_other_plans(out, parts_folder)
 
     todo = [(job, parts_folder / f"{job.path.stem}.json") for each in jobs.values() for job in each]
+    waiting = [(job, part) for job, part in todo if not is_finished(job, part)]
     with Progress() as progress:
-        bar = progress.add_task("writing shards", total=sum(len(job.items) for job, _ in todo))
-        for job, part in todo:
-            if part.is_file():
-                progress.advance(bar, len(job.items))
-        waiting = [pair for pair in todo if not pair[1].is_file()]
+        pictures, left = (sum(len(job.items) for job, _ in jobs) for jobs in (todo, waiting))
+        bar = progress.add_task("writing shards", total=pictures, completed=pictures - left)
         for (job, _), _part in in_processes(write_part, waiting, workers):
             progress.advance(bar, len(job.items))
 
@@ -135,6 +142,23 @@ def write(
     save(out, manifest, rows)
     shutil.rmtree(out / PARTS)
     return manifest
+
+
+def forget_other_plans(out: Path, parts_folder: Path) -> None:
+    """Make room for a plan: delete the shards that an unfinished writing by another plan has left."""
+    for other in (out / PARTS).glob("*"):
+        if other != parts_folder:
+            for part in other.glob("*.json"):
+                (out / f"{part.stem}.tar").unlink(missing_ok=True)
+            shutil.rmtree(other)
+    for half in out.glob("*.tar.part"):
+        half.unlink()
+    parts_folder.mkdir(parents=True, exist_ok=True)
+
+
+def is_finished(job: Job, part: Path) -> bool:
+    """Whether a shard is there as it was written."""
+    return part.is_file() and job.path.is_file() and job.path.stat().st_size == read_part(part).shard.bytes
 
 
 def plan_of(jobs: dict[str, list[Job]]) -> str:
@@ -164,20 +188,22 @@ def write_shard(job: Job) -> Part:
     """Write one shard."""
     rows: list[Facts] = []
     unreadable: list[str] = []
-    with whole_file(job.path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with whole_file(job.path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for item in job.items:
             try:
                 data = item.source.picture.read()
                 data, extension = encoded(data, job.encoding)
-                facts = facts_of(data)
+                sample = {"picture": facts_of(data), "label": {"label": item.label}}
                 mask = encoded_mask(item.source, job.encoding)
+                if mask is not None:
+                    sample["mask"] = mask_facts(mask, 0)
+                row = row_of(item.key, sample)
             except ValueError as error:
                 unreadable.append(f"{item.source.name}: {error}")
                 continue
-            row = {"key": item.key, **facts, "label": item.label}
             row["offset"] = add(tar, f"{item.key}.{extension}", data)
             if mask is not None:
-                row |= mask_facts(mask, add(tar, f"{item.key}.mask.png", mask))
+                row["mask_offset"] = add(tar, f"{item.key}.mask.png", mask)
             if item.label >= 0:
                 add(tar, f"{item.key}.cls", str(item.label).encode())
             rows.append(row)
@@ -197,16 +223,18 @@ def encoded(data: bytes, encoding: Encoding) -> tuple[bytes, str]:
     """A picture as it is to be stored, and its extension.
 
     Raises:
-        ValueError: If it is no picture.
+        ValueError: If it is no picture, or is damaged and would be stored anew.
     """
     try:
         with Image.open(BytesIO(data)) as picture:
-            kind, size, single_channel = picture.format or "", picture.size, picture.mode in ("1", "L", "I", "I;16")
+            # what phones call MPO is a JPEG with another one behind it
+            kind, size = "JPEG" if picture.format == "MPO" else picture.format, picture.size
     except Exception as error:  # on damaged files Pillow raises anything
         raise ValueError(f"it is no picture: {error}") from error
     shrinks = encoding.short_side is not None and min(size) > encoding.short_side
-    if not shrinks and (encoding.quality is None or kind == "JPEG") and kind in EXTENSIONS:
+    if not shrinks and encoding.quality is None and kind in EXTENSIONS:
         return data, EXTENSIONS[kind]
+    single_channel = whole_picture(data).mode in SINGLE_CHANNEL
     rgb = decode_picture(data)
     if encoding.short_side is not None and shrinks:
         (rgb,) = resized_by_short_side([rgb], encoding.short_side)
@@ -224,24 +252,22 @@ def encoded_mask(source: Source, encoding: Encoding) -> bytes | None:
     """A mask as it is to be stored: shrunk as its picture is, every value kept.
 
     Raises:
-        ValueError: If it is no picture of indices.
+        ValueError: If it is no picture of class numbers.
     """
     if source.mask is None:
         return None
     data = source.mask.read()
     try:
-        with Image.open(BytesIO(data)) as mask:
-            if mask.mode not in ("L", "P"):
-                raise ValueError(f"its mask holds {mask.mode} pixels, not class numbers")
-            if encoding.short_side is None or min(mask.size) <= encoding.short_side:
-                return data
-            indices = torch.frombuffer(bytearray(mask.tobytes()), dtype=torch.uint8).view(1, mask.height, mask.width)
-            (small,) = resized_by_short_side([indices], encoding.short_side)
-            stored = BytesIO()
-            Image.fromarray(small[0].contiguous().numpy(), "L").save(stored, "PNG")
-            return stored.getvalue()
-    except OSError as error:
-        raise ValueError(f"its mask {source.mask.path} cannot be read: {error}") from error
+        mask = whole_picture(data)
+    except ValueError as error:
+        raise ValueError(f"of its mask: {error}") from error
+    if encoding.short_side is None or min(mask.size) <= encoding.short_side or mask.mode not in ("L", "P"):
+        return data
+    indices = torch.frombuffer(bytearray(mask.tobytes()), dtype=torch.uint8).view(1, mask.height, mask.width)
+    (small,) = resized_by_short_side([indices], encoding.short_side)
+    stored = BytesIO()
+    Image.fromarray(small[0].contiguous().numpy()).save(stored, "PNG")
+    return stored.getvalue()
 
 
 def in_processes(

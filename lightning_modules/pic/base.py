@@ -148,12 +148,8 @@ class PICBase(Colorizer):
         """Data-dependent initialisation (Salimans and Kingma, 2016), once, on the first training pictures."""
         if self.initialized:
             return
-        pictures: list[Tensor] = []
-        for batch in self.trainer.datamodule.train_dataloader():  # type: ignore[attr-defined]
-            pictures += batch["rgb"]
-            if len(pictures) >= self.initialization_pictures:
-                break
-        self.initialize(to_float(torch.stack(pictures[: self.initialization_pictures]).to(self.device)))
+        pictures = self.trainer.datamodule.first_pictures(self.initialization_pictures)  # type: ignore[attr-defined]
+        self.initialize(to_float(pictures.to(self.device)))
         for tensor in (*self.parameters(), *self.buffers()):
             tensor.data.copy_(self.trainer.strategy.broadcast(tensor.data.cpu()))
 
