@@ -38,7 +38,6 @@ from datamodules.loader import ResumableLoader
 from datamodules.photos import BUNDLED_TRAINING, bundled
 from datamodules.pictures import find_pictures, read_picture
 from datamodules.shards.catalogue import open_folder
-from datamodules.shards.files import ShardFiles
 from datamodules.shards.sources import find_sources
 from datamodules.shards.writer import Encoding, write
 from datamodules.transforms import scale_and_crop
@@ -138,7 +137,7 @@ def image_folder(folder: Path, workers: int, pictures: int) -> DataLoader[Any]:
 def sharded(shards: Path, workers: int, pictures: int) -> ResumableLoader:
     """This project's loader, visiting the shards' pictures as often as it takes."""
     catalogue = open_folder(str(shards), shards)
-    files = ShardFiles(catalogue.places, [None] * len(catalogue.places), shards, 0)
+    files = catalogue.files(shards, 0)
     rows = np.resize(np.arange(len(catalogue.index)), pictures)
     transform = partial(scale_and_crop, short_side=SHORT_SIDE, resolution=RESOLUTION)
     training = ShardedPictures(catalogue, files, np.sort(rows), transform, reach=20000, seed=0, broken={}, skips=False)

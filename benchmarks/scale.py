@@ -25,7 +25,6 @@ from datamodules.images import ShardedPictures
 from datamodules.loader import Batches
 from datamodules.order import generator_of, mixed, part
 from datamodules.shards.catalogue import open_folder
-from datamodules.shards.files import ShardFiles
 from datamodules.shards.index import INDEX, MANIFEST, Manifest, Shard, row_type, sha256_of
 
 REACH = 20000
@@ -55,7 +54,7 @@ def simulate(console: Console, shards: int, pictures: int, ranks: int, workers: 
         started = time.perf_counter()
         catalogue = open_folder(str(folder), folder)
         opened = time.perf_counter() - started
-        files = ShardFiles(catalogue.places, [None] * shards, folder, 0)
+        files = catalogue.files(folder, 0)
         rows = np.arange(shards * pictures)
         visited = ShardedPictures(
             catalogue, files, rows, lambda layers, _: layers, reach=REACH, seed=0, broken={}, skips=False

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -94,6 +95,10 @@ class ShardedPictures(PictureSet):
         pieces = torch.arange(len(shards)).tensor_split(starts[1:])
         return torch.cat([pieces[piece] for piece in torch.randperm(len(pieces), generator=generator).tolist()])
 
+    def begin_epoch(self) -> None:
+        """Give shards that could not be had another chance."""
+        self.files.lost.clear()
+
     def expect(self, pictures: Tensor) -> None:
         """Fetch the shards that will be needed, if they are far."""
         if any(map(is_remote, self.catalogue.places[:1])):
@@ -160,6 +165,11 @@ class Images(PictureDataModule):
         self.cache, self.cache_gigabytes = Path(cache).expanduser(), cache_gigabytes
         self.left_out: dict[str, int] = {}
 
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The set of shards at `root`."""
+        return open_folder(self.root, self.cache)
+
     def setup(self, stage: str) -> None:
         """Find the pictures; look at no picture yet."""
         for split in {"fit": self.names, "validate": ("validation",)}.get(stage, ("test",)):
@@ -179,12 +189,10 @@ class Images(PictureDataModule):
         if broken and self.on_error == "stop":
             several = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
             raise OSError(f"{next(iter(broken.values()))}{several}; mend it, or give data.on_error=skip")
-        sizes = [shard.bytes for shard in catalogue.manifest.shards]
-        files = ShardFiles(catalogue.places, sizes, self.cache, self.cache_gigabytes)
         seed = self.seed if split == "training" else None
         return ShardedPictures(
             catalogue,
-            files,
+            catalogue.files(self.cache, self.cache_gigabytes),
             rows,
             self.transform,
             reach=self.reach,
@@ -204,7 +212,7 @@ class Images(PictureDataModule):
         if is_remote(name) or name.endswith(".tar") or "/" in name:
             catalogue = open_pattern(name, self.cache, self.cache_gigabytes, max(1, self.workers))
             return catalogue, np.arange(len(catalogue.index))
-        catalogue = open_folder(self.root, self.cache)
+        catalogue = self.catalogue
         if name in catalogue.manifest.splits:
             before = 0
             for other in catalogue.manifest.splits:

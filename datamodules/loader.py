@@ -56,8 +56,11 @@ class PictureSet(Dataset[dict[str, Any]]):
         """A random order of all pictures that this set can read well."""
         return torch.randperm(len(self), generator=generator)
 
-    def expect(self, pictures: Tensor) -> None:  # noqa: B027
+    def expect(self, pictures: Tensor) -> None:
         """Hear which pictures will be visited soon, in the process that trains."""
+
+    def begin_epoch(self) -> None:
+        """Hear, in the process that reads, that an epoch begins."""
 
 
 class Batches(Sampler[list[Visit]]):
@@ -130,9 +133,11 @@ class Fetch(Dataset[dict[str, Any]]):
         """The batch; `faults` tells what had to be left out, `failure` that nothing more can be read."""
         batch: dict[str, Any] = {}
         others, faults = list[dict[str, Any]](), list[str]()
-        if self.lender and visits[0].epoch != self.epoch:
-            self.lender.reclaim()
-        self.epoch = visits[0].epoch
+        if visits[0].epoch != self.epoch:
+            self.epoch = visits[0].epoch
+            self.pictures.begin_epoch()
+            if self.lender:
+                self.lender.reclaim()
         for visit in visits:
             try:
                 sample = self.pictures[visit]
@@ -236,6 +241,15 @@ class ResumableLoader:
         )
         self.borrower = Borrower()
         self.epoch, self.goes_on = 0, True
+
+    @property
+    def _iterator(self) -> Any:
+        """Lightning looks here for the workers that it ends when a run does."""
+        return self.loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, iterator: Any) -> None:
+        self.loader._iterator = iterator
 
     def __len__(self) -> int:
         """Batches in an epoch; in one that other ranks began, their batches too."""

@@ -74,7 +74,6 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from datamodules.shards.catalogue import expand, index_shards, open_folder
-    from datamodules.shards.files import ShardFiles
     from datamodules.shards.index import refuse_finished
     from datamodules.shards.inspect import check, contact_sheet, describe, listed
     from datamodules.shards.sources import find_sources
@@ -114,8 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     cache = arguments.cache.expanduser()
     catalogue = open_folder(arguments.shards, cache)
-    sizes = [shard.bytes for shard in catalogue.manifest.shards]
-    files = ShardFiles(catalogue.places, sizes, cache, arguments.cache_gigabytes)
+    files = catalogue.files(cache, arguments.cache_gigabytes)
     if arguments.command == "describe":
         describe(catalogue, console)
         contact_sheet(catalogue, files).save(arguments.sheet)

@@ -59,6 +59,12 @@ class Catalogue:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"opened": None}
 
+    def files(self, cache: Path, cache_gigabytes: float) -> ShardFiles:
+        """What reads the shards."""
+        shards = self.manifest.shards
+        sizes, versions = [shard.bytes for shard in shards], [shard.sha256 for shard in shards]
+        return ShardFiles(self.places, sizes, cache, cache_gigabytes, versions)
+
     def shards_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The shard of each row, told from the manifest alone: the index of a large set is not read for it."""
         ends = np.cumsum([shard.pictures for shard in self.manifest.shards])
@@ -186,7 +192,15 @@ def index_shards(
 def index_shard(files: ShardFiles, out: Path, number: int) -> tuple[Shard, list[Facts], list[str]]:
     """Index one shard; its name is given as seen from the folder of the index."""
     place, path = files.places[number], files.path(number)
-    with path.open("rb") as tar:
-        rows, unreadable = rows_of(tar, place)
+    try:
+        with path.open("rb") as tar:
+            rows, unreadable = rows_of(tar, place)
+    except ValueError:
+        if is_remote(place):  # it may come whole the next time
+            path.unlink(missing_ok=True)
+        raise
     name = place if is_remote(place) or path.parent != out.resolve() else path.name
-    return Shard(name, path.stat().st_size, sha256_of(path), len(rows)), rows, unreadable
+    shard = Shard(name, path.stat().st_size, sha256_of(path), len(rows))
+    if is_remote(place):
+        path.replace(files.copy_of(place, shard.sha256))
+    return shard, rows, unreadable

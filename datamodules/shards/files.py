@@ -11,8 +11,9 @@ import urllib.error
 import urllib.request
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import IO, Any
 
 from webdataset.gopen import gopen
@@ -32,24 +33,43 @@ class ShardFiles:
     """Shards that can be read anywhere, from any process.
 
     What does not lie on disk is fetched whole into a cache that all processes of a machine share; the shards that were
-    used longest ago make room.
+    opened longest ago make room.
 
     Args:
         places: Paths, URLs (whatever `webdataset.gopen` opens) and `pipe:` commands.
         sizes: Of each in bytes, where they are known; a fetched shard of another size is fetched again.
         cache: Folder for what is fetched.
         cache_gigabytes: How much of it may lie there.
+        versions: SHA-256 of each, where they are known; copies of other versions are not used.
     """
 
-    def __init__(self, places: Sequence[str], sizes: Sequence[int | None], cache: Path, cache_gigabytes: float) -> None:
+    def __init__(
+        self,
+        places: Sequence[str],
+        sizes: Sequence[int | None],
+        cache: Path,
+        cache_gigabytes: float,
+        versions: Sequence[str] | None = None,
+    ) -> None:
         self.places, self.sizes = list(places), list(sizes)
+        self.versions = list(versions or [""] * len(self.places))
         self.cache, self.cache_gigabytes = cache, cache_gigabytes
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin without open files, without threads, and without shards that are known to be lost."""
         self.open_files: OrderedDict[int, int] = OrderedDict()
-        self.fetching: ThreadPoolExecutor | None = None
+        self.lost: dict[int, str] = {}
         self.expected: set[int] = set()
+        self.wanted: SimpleQueue[int] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"open_files": OrderedDict(), "fetching": None, "expected": set()}
+        kept = ("places", "sizes", "versions", "cache", "cache_gigabytes")
+        return {name: self.__dict__[name] for name in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self.forget()
 
     def read(self, shard: int, offset: int, length: int) -> bytes:
         """Bytes of a shard; fewer if it ends early.
@@ -64,18 +84,28 @@ class ShardFiles:
         if shard in self.open_files:
             self.open_files.move_to_end(shard)
             return self.open_files[shard]
+        if shard in self.lost:  # or every one of its pictures would wait for the last attempt
+            raise OSError(self.lost[shard])
         if len(self.open_files) >= OPEN_FILES:
             os.close(self.open_files.popitem(last=False)[1])
-        for attempt in range(1, ATTEMPTS + 1):
+        try:
+            self.open_files[shard] = self.opened(shard)
+        except OSError as error:
+            self.lost[shard] = str(error)
+            raise
+        return self.open_files[shard]
+
+    def opened(self, shard: int) -> int:
+        """A new descriptor of the shard."""
+        for _ in range(ATTEMPTS):
             path = self.path(shard)
             try:
-                self.open_files[shard] = os.open(path, os.O_RDONLY)
-                break
-            except FileNotFoundError as error:
+                return os.open(path, os.O_RDONLY)
+            except FileNotFoundError:
                 # what was fetched may have had to make room for what another process fetched
-                if not is_remote(self.places[shard]) or attempt == ATTEMPTS:
-                    raise FileNotFoundError(f"shard {path} is gone") from error
-        return self.open_files[shard]
+                if not is_remote(self.places[shard]):
+                    break
+        raise FileNotFoundError(f"shard {path} is gone")
 
     def path(self, shard: int) -> Path:
         """Where the shard lies on disk, fetched if need be."""
@@ -84,19 +114,26 @@ class ShardFiles:
 
     def expect(self, shards: Sequence[int]) -> None:
         """Begin to fetch what will be needed, in the background."""
-        wanted = [shard for shard in shards if is_remote(self.places[shard]) and shard not in self.expected]
-        if wanted and self.fetching is None:
-            self.fetching = ThreadPoolExecutor(FETCHED_AT_ONCE, "fetch")
-        for shard in wanted:
-            assert self.fetching
-            self.expected.add(shard)
-            self.fetching.submit(self.fetch_quietly, shard)
+        for shard in shards:
+            if is_remote(self.places[shard]) and shard not in self.expected:
+                if self.wanted is None:
+                    self.wanted = SimpleQueue()
+                    for _ in range(FETCHED_AT_ONCE):
+                        Thread(target=self.fetch_expected, args=[self.wanted], daemon=True).start()
+                self.expected.add(shard)
+                self.wanted.put(shard)
 
-    def fetch_quietly(self, shard: int) -> None:
-        """Fetch; a failure is left for the process that needs the shard to tell."""
-        with contextlib.suppress(OSError):
-            self.fetch(shard)
-        self.expected.discard(shard)
+    def fetch_expected(self, wanted: SimpleQueue[int]) -> None:
+        """Fetch shard after shard; a failure is left for the process that needs the shard to tell."""
+        while True:
+            shard = wanted.get()
+            with contextlib.suppress(OSError):
+                self.fetch(shard)
+            self.expected.discard(shard)
+
+    def copy_of(self, place: str, version: str) -> Path:
+        """Where the cache keeps a version of what lies at a place."""
+        return self.cache / f"{hashlib.sha256(f'{place} {version}'.encode()).hexdigest()[:24]}.tar"
 
     def fetch(self, shard: int) -> Path:
         """The shard's copy in the cache, fetched by one process while the others wait.
@@ -104,25 +141,24 @@ class ShardFiles:
         Raises:
             OSError: If it cannot be fetched in `ATTEMPTS` attempts.
         """
-        place = self.places[shard]
-        name = hashlib.sha256(place.encode()).hexdigest()[:24]
-        copy = self.cache / f"{name}.tar"
+        copy = self.copy_of(self.places[shard], self.versions[shard])
         self.cache.mkdir(parents=True, exist_ok=True)
-        with locked(self.cache / f"{name}.lock"):
+        with locked(copy.with_suffix(".lock")):
             if copy.is_file():
                 os.utime(copy)
                 return copy
-            self.make_room(self.sizes[shard] or 0)
             half = copy.with_suffix(".part")
             try:
-                fetch(place, half, self.sizes[shard])
-                half.replace(copy)
+                fetch(self.places[shard], half, self.sizes[shard])
+                with locked(self.cache / "room.lock"):
+                    self.make_room(half.stat().st_size)
+                    half.replace(copy)
             finally:
                 half.unlink(missing_ok=True)
         return copy
 
     def make_room(self, needed: int) -> None:
-        """Delete the copies that were used longest ago until so many bytes more are within the limit."""
+        """Delete the copies that were opened longest ago until so many bytes more are within the limit."""
         copies = []
         for path in self.cache.glob("*.tar"):
             with contextlib.suppress(FileNotFoundError):  # another process makes room too
@@ -175,4 +211,7 @@ def locked(path: Path) -> Iterator[None]:
     """Hold a lock among processes; it goes with the process that dies."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:  # closing alone would not do: a process forked meanwhile has the file open too
+            fcntl.flock(file, fcntl.LOCK_UN)

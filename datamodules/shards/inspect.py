@@ -1,5 +1,6 @@
 """Checks sets of shards and shows what they hold."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from datamodules.pictures import decode_picture
 from datamodules.shards.catalogue import Catalogue
 from datamodules.shards.files import ShardFiles, is_remote
 from datamodules.shards.index import sha256_of
-from datamodules.shards.writer import in_processes
+from datamodules.shards.writer import as_they_come
 from datamodules.splits import SHA256 as PUBLISHED_SPLITS
 from datamodules.splits import keys_of
 from datamodules.transforms import squash
@@ -26,13 +27,11 @@ SHEET_COLUMNS, SHEET_ROWS, SHEET_SIDE = 12, 8, 96
 
 def check(catalogue: Catalogue, files: ShardFiles, workers: int) -> list[str]:
     """Read every shard and compare it with the manifest; returns what is wrong."""
-    wrong = []
+    wrong: list[tuple[int, str]] = []
     tasks = list(range(len(catalogue.places)))
-    for shard, error in track(
-        in_processes(partial(check_shard, catalogue, files), tasks, workers), "checking shards", total=len(tasks)
-    ):
-        if error:
-            wrong.append((shard, error))
+    with ThreadPoolExecutor(workers) as pool:  # hashing lets other threads run
+        results = as_they_come(pool, partial(check_shard, catalogue, files), iter(tasks), 2 * workers)
+        wrong += [(shard, error) for shard, error in track(results, "checking shards", total=len(tasks)) if error]
     counted = np.bincount(catalogue.index["shard"], minlength=len(tasks))
     for shard, entry in enumerate(catalogue.manifest.shards):
         if counted[shard] != entry.pictures:
