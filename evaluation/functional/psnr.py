@@ -17,3 +17,22 @@ def psnr(prediction: Tensor, truth: Tensor) -> Tensor:
     """
     error = (prediction - truth).square().mean(dim=(1, 2, 3))
     return (-10 * error.log10()).clamp(max=HIGHEST_PSNR)
+
+
+def psnr_geometric_mean(values: Tensor) -> Tensor:
+    """The geometric mean of a set's PSNRs, which Cheng et al. 2015 report and Larsson et al. 2016 for SUN-A.
+
+    Args:
+        values: PSNR of each picture in dB, (N,).
+
+    Returns:
+        A float64 scalar, in dB; 0 if one picture's is.
+
+    Raises:
+        ValueError: If there is no value, or a negative one.
+    """
+    if not len(values):
+        raise ValueError("no picture was scored, so there is no PSNR to average; check the set and its exclusions")
+    if not (values >= 0).all():
+        raise ValueError(f"a PSNR of {values.min().item():.2f} dB has no geometric mean; are the pictures in [0, 1]?")
+    return values.double().log().mean().exp()

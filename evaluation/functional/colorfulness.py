@@ -1,0 +1,48 @@
+"""Colourfulness (Hasler and Suesstrunk 2003, section 6, equation for M^(3)), on the scale of eight-bit RGB."""
+
+from torch import Tensor
+
+from lightning_modules.color import full_precision
+
+
+def opponents(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """Red against green and yellow against blue, each (B, H, W), in -255..255."""
+    red, green, blue = (255 * rgb).unbind(1)
+    return red - green, (red + green) / 2 - blue
+
+
+def spread_and_mean(red_green: Tensor, yellow_blue: Tensor) -> Tensor:
+    """M^(3): the length of the two standard deviations and 0.3 times that of the two means, (B,)."""
+    spread = red_green.var(dim=(1, 2), correction=0) + yellow_blue.var(dim=(1, 2), correction=0)
+    mean = red_green.mean(dim=(1, 2)).square() + yellow_blue.mean(dim=(1, 2)).square()
+    return spread.sqrt() + 0.3 * mean.sqrt()
+
+
+@full_precision
+def colorfulness(rgb: Tensor) -> Tensor:
+    """Colourfulness as published, with signed opponents.
+
+    Args:
+        rgb: RGB in [0, 1], (B, 3, H, W).
+
+    Returns:
+        (B,): 0 for a grey picture; Hasler and Suesstrunk call 33 moderately, 59 quite and 109 extremely colourful.
+    """
+    return spread_and_mean(*opponents(rgb))
+
+
+@full_precision
+def colorfulness_abs(rgb: Tensor) -> Tensor:
+    """The variant with absolute opponents that the code of DDColor, CT2 and ColorFormer measures.
+
+    Folding the opponents at zero lowers their spread, so that it reads lower on most pictures: compare it only with
+    scores of the same variant.
+
+    Args:
+        rgb: RGB in [0, 1], (B, 3, H, W).
+
+    Returns:
+        (B,), 0 for a grey picture.
+    """
+    red_green, yellow_blue = opponents(rgb)
+    return spread_and_mean(red_green.abs(), yellow_blue.abs())
