@@ -29,7 +29,7 @@ def evaluate_checkpoint(config: DictConfig) -> None:
     with open_dict(config):
         config.model = dict(colorizer.hparams)
 
-    data = instantiate(config.data)
+    data = instantiate(config.data, _convert_="all")
     data.prepare_data()
     data.setup("test")
     loader = data.test_dataloader()

@@ -45,7 +45,7 @@ def train(config: DictConfig) -> None:
         require_same_model(last, dict(model.hparams))
     elif config.initialize_from:
         model.initialize_from(config.initialize_from)
-    data = instantiate(config.data)
+    data = instantiate(config.data, _convert_="all")
     if "wandb" in config.logger:
         import wandb
 

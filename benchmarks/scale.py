@@ -2,7 +2,7 @@
 
 python benchmarks/scale.py                     10,000 shards over 1,024 ranks with 8 workers each: minutes, 4 GB
 
-Makes an index of so many shards, goes through one epoch as every rank and every worker would, and prints whether the
+Makes an index of so many shards, goes through one epoch as every rank would, and prints whether the
 epoch is a permutation, how even the work is, and what starting costs. Then, by arithmetic, the bytes a second that
 training asks of storage.
 """
@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.images import ShardedPictures
 from datamodules.loader import Batches
-from datamodules.order import generator_of, mixed, part
+from datamodules.order import generator_of, rank_order
 from datamodules.shards.catalogue import open_folder
 from datamodules.shards.index import INDEX, MANIFEST, Manifest, Shard, row_type, sha256_of
 
@@ -69,7 +69,7 @@ def simulate(console: Console, shards: int, pictures: int, ranks: int, workers: 
         seen = torch.zeros(len(rows), dtype=torch.int8)
         shares, shards_read = [], []
         for rank in track(range(ranks), "going through an epoch"):
-            mine = mixed(part(order, rank, ranks), REACH, generator_of(0, 0, 0, rank))
+            mine = rank_order(order, REACH, (0, 0, 0), rank, ranks)
             seen[mine] += 1
             shares.append(len(mine))
             shards_read.append(len(np.unique(catalogue.shards_of(mine.numpy()))))

@@ -22,7 +22,7 @@ class PictureDataModule(pl.LightningDataModule):
         workers: Processes that decode, on each rank.
         seed: Of the order and of augmentation.
         start_method: How workers start: fork, spawn or forkserver; None leaves it to the system.
-        maximum_bad_share: Share of an epoch's pictures that may be unreadable before a run stops.
+        maximum_bad_share: Share of an epoch's pictures that a rank may find unreadable before it stops.
     """
 
     training: PictureSet
@@ -76,14 +76,14 @@ class PictureDataModule(pl.LightningDataModule):
 
     def loader(self, pictures: PictureSet, batch_size: int, shuffle: bool = False) -> ResumableLoader:
         """A loader for this rank's share."""
-        rank, world_size, limit, log = 0, 1, None, None
+        rank, world_size, limit, log = 0, 1, 1.0, None
         if self.trainer:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
             log = Path(self.trainer.default_root_dir) / BAD_PICTURES / f"rank_{rank}.txt"
-            # An epoch that Lightning cuts short must end for the loader too, or a resumed run would go on in it.
-            if shuffle and isinstance(self.trainer.limit_train_batches, int):
-                limit = self.trainer.limit_train_batches
-        return ResumableLoader(
+            limit = self.trainer.limit_train_batches
+        if len(pictures) < world_size:
+            raise ValueError(f"{len(pictures)} pictures are too few for {world_size} ranks; use fewer, or add pictures")
+        loader = ResumableLoader(
             pictures,
             batch_size,
             shuffle=shuffle,
@@ -91,11 +91,14 @@ class PictureDataModule(pl.LightningDataModule):
             workers=self.workers,
             rank=rank,
             world_size=world_size,
-            limit=limit,
             start_method=self.start_method,
             maximum_bad_share=self.maximum_bad_share,
             log=log,
         )
+        if shuffle:
+            # An epoch that Lightning cuts short must end for the loader too, or a resumed run would go on in it.
+            loader.batches.limit = limit if isinstance(limit, int) else int(limit * loader.batches.whole)
+        return loader
 
     def state_dict(self) -> dict[str, Any]:
         """Where the training epoch stands: Lightning asks its length before it restores its loader."""

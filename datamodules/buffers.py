@@ -3,12 +3,15 @@
 Fresh shared memory for each batch would cost a worker a fifth of the time that decoding takes, and the trainer, who has
 to be handed it and to map it, nearly as much. So a worker keeps its buffers, hands each over once, and lends it to one
 batch at a time: a buffer's header says where it stands. When the last tensor that sees a batch is gone, the trainer
-says there that the buffer is free.
+says there that the buffer is free. The memory is not pinned, so that a copy to a GPU has read it when it returns.
 """
 
+import os
 import weakref
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -83,5 +86,11 @@ class Borrower:
         header = buffer[:HEADER].numpy()
         header[KNOWN], header[STATE] = 1, BORROWED
         array = buffer[HEADER:].view(loan.shape).numpy()
-        weakref.finalize(array, header.__setitem__, STATE, FREE).atexit = False
+        weakref.finalize(array, give_back, header, os.getpid()).atexit = False
         return torch.from_numpy(array)
+
+
+def give_back(header: npt.NDArray[np.uint8], borrower: int) -> None:
+    """Free a buffer; a process forked from the borrower has its tensors to drop too, but gives nothing back."""
+    if os.getpid() == borrower:
+        header[STATE] = FREE

@@ -86,7 +86,8 @@ class ShardedPictures(PictureSet):
         except (ValueError, OSError) as error:
             if isinstance(error, OSError) and not self.skips:
                 raise OSError(f"{error}; put it back, or give data.on_error=skip") from error
-            raise BadPictureError(f"{self.catalogue.places[row.shard]}: {row.key.decode()}: {error}") from error
+            name = f"{self.catalogue.places[row.shard]}: {row.key.decode()}"
+            raise BadPictureError(f"{name}: {error}", name) from error
 
     def order(self, generator: torch.Generator) -> Tensor:
         """Shard after shard, the shards at random."""
@@ -101,9 +102,8 @@ class ShardedPictures(PictureSet):
 
     def expect(self, pictures: Tensor) -> None:
         """Fetch the shards that will be needed, if they are far."""
-        if any(map(is_remote, self.catalogue.places[:1])):
-            shards = self.catalogue.shards_of(self.rows[pictures.numpy()])
-            self.files.expect(list(dict.fromkeys(shards.tolist())))
+        shards = self.catalogue.shards_of(self.rows[pictures.numpy()])
+        self.files.expect(list(dict.fromkeys(shards.tolist())))
 
 
 def decode_mask(data: bytes) -> Tensor:

@@ -27,7 +27,16 @@ class Visit(NamedTuple):
 
 
 class BadPictureError(ValueError):
-    """A picture that cannot be shown; its text says which and why."""
+    """A picture that cannot be shown.
+
+    Args:
+        text: Which, and why.
+        name: Which; without it, a picture is counted anew for every new text.
+    """
+
+    def __init__(self, text: str, name: str | None = None) -> None:
+        super().__init__(text)
+        self.name = name or text
 
 
 class PictureSet(Dataset[dict[str, Any]]):
@@ -122,28 +131,36 @@ class Batches(Sampler[list[Visit]]):
 
 
 class Fetch(Dataset[dict[str, Any]]):
-    """Turns visits into a batch, in a worker. Pictures are kept channels-last, as decoders give them."""
+    """Turns visits into a batch, in a worker. Pictures are kept channels-last, as decoders give them.
 
-    def __init__(self, pictures: PictureSet) -> None:
-        self.pictures = pictures
+    Args:
+        pictures: What to visit.
+        fills: Whether a batch of which nothing can be read shows the next picture that can.
+    """
+
+    def __init__(self, pictures: PictureSet, fills: bool) -> None:
+        self.pictures, self.fills = pictures, fills
         self.lender: Lender | None = None
         self.epoch: int | None = None
 
     def __getitems__(self, visits: list[Visit]) -> dict[str, Any]:
         """The batch; `faults` tells what had to be left out, `failure` that nothing more can be read."""
         batch: dict[str, Any] = {}
-        others, faults = list[dict[str, Any]](), list[str]()
+        others, faults = list[dict[str, Any]](), list[tuple[str, str]]()
         if visits[0].epoch != self.epoch:
             self.epoch = visits[0].epoch
             self.pictures.begin_epoch()
             if self.lender:
                 self.lender.reclaim()
-        for visit in visits:
+        for number, visit in enumerate(visits, 1):
             try:
-                sample = self.pictures[visit]
-            except BadPictureError as error:
-                faults.append(str(error))
-                continue
+                try:
+                    sample = self.pictures[visit]
+                except BadPictureError as error:
+                    faults.append((error.name, str(error)))
+                    if not self.fills or others or number < len(visits):
+                        continue
+                    sample = readable(self.pictures, visit)
             except OSError as error:
                 return {"failure": str(error)}
             picture = sample.pop("rgb")
@@ -198,7 +215,7 @@ class ResumableLoader:
         world_size: How many processes share an epoch.
         limit: Batches after which an epoch ends early.
         start_method: How workers start: fork, spawn or forkserver; None leaves it to the system.
-        maximum_bad_share: Share of an epoch's pictures that may be unreadable.
+        maximum_bad_share: Share of an epoch's pictures that this rank may find unreadable.
         log: File to which unreadable pictures are appended.
 
     Raises:
@@ -230,7 +247,7 @@ class ResumableLoader:
             )
         # Its own generator, or starting an epoch would draw from the global one.
         self.loader: DataLoader[dict[str, Any]] = DataLoader(
-            Fetch(pictures),
+            Fetch(pictures, fills=shuffle),
             batch_sampler=self.batches,
             collate_fn=as_it_is,  # type: ignore[arg-type]
             num_workers=workers,
@@ -268,8 +285,6 @@ class ResumableLoader:
             faults += self.count(batch.pop("faults"), faults)
             if "loan" in batch:
                 batch["rgb"] = self.borrower.borrow(batch.pop("loan")).permute(0, 3, 1, 2)
-            if "rgb" not in batch and self.batches.shuffle:
-                raise ValueError(f"not one of the {self.batch_size} pictures of a batch can be read")
             self.batches.batch += 1
             if not self.unfinished:  # a finished epoch leaves no trace of who began it
                 self.batches.done, self.batches.batch = [], self.batches.whole
@@ -281,25 +296,24 @@ class ResumableLoader:
         """Whether the current epoch has batches left."""
         return sum(stretch.batches for stretch in self.batches.done) + self.batches.batch < len(self)
 
-    def count(self, faults: list[str], before: int) -> int:
+    def count(self, faults: list[tuple[str, str]], before: int) -> int:
         """Count, warn of and log unreadable pictures; returns how many.
 
         Raises:
             ValueError: If they are more than the share that is allowed.
         """
-        new = [fault for fault in faults if fault not in self.bad_pictures]
-        self.bad_pictures.update(new)
-        for fault in new:
-            warnings.warn(f"left out: {fault}", stacklevel=2)
+        new = {name: text for name, text in faults if name not in self.bad_pictures}
+        self.bad_pictures |= new.keys()
+        for text in new.values():
+            warnings.warn(f"left out: {text}", stacklevel=2)
         if new and self.log:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("a", encoding="utf-8") as log:
-                log.writelines(f"{fault}\n" for fault in new)
-        mine = len(self.pictures) / self.batches.world_size
-        if faults and before + len(faults) > self.maximum_bad_share * mine:
+                log.writelines(f"{text}\n" for text in new.values())
+        if faults and before + len(faults) > self.maximum_bad_share * len(self.pictures):
             raise ValueError(
-                f"{before + len(faults)} of some {mine:.0f} pictures of this epoch cannot be read, more than "
-                f"data.maximum_bad_share={self.maximum_bad_share} allows; the last: {faults[-1]}"
+                f"{before + len(faults)} of the {len(self.pictures)} pictures of an epoch cannot be read, more than "
+                f"data.maximum_bad_share={self.maximum_bad_share} allows; the last: {faults[-1][1]}"
             )
         return len(faults)
 
@@ -307,16 +321,31 @@ class ResumableLoader:
         """So many pictures from all over the set, uint8 `(count, 3, H, W)`, to be looked at."""
         last = len(self.pictures) - 1
         places = torch.linspace(0, last, min(count, last + 1)).round().long().tolist()
-        return torch.stack([readable(self.pictures, Visit(place, 0)) for place in places])
+        return torch.stack([readable(self.pictures, Visit(place, 0))["rgb"] for place in places])
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands: the epoch and, of one that is unfinished, `(ranks, batch size, batches)` so far."""
         current = Stretch(self.batches.world_size, self.batch_size, self.batches.batch)
-        stretches = [*self.batches.done, current] if self.unfinished else []
-        return {"epoch": self.epoch, "stretches": [list(stretch) for stretch in stretches]}
+        done = self.batches.done
+        stretches = [*done, *([current] if current.batches or not done else [])] if self.unfinished else []
+        return {
+            "epoch": self.epoch,
+            "pictures": len(self.pictures),
+            "stretches": [list(stretch) for stretch in stretches],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where another loader stood."""
+        """Go on from where another loader stood.
+
+        Raises:
+            ValueError: If that was in the middle of an epoch of another set.
+        """
+        began_with = state.get("pictures", len(self.pictures))
+        if state["stretches"] and began_with != len(self.pictures):
+            raise ValueError(
+                f"the run stopped in the middle of an epoch of {began_with:,} pictures, and this set has "
+                f"{len(self.pictures):,}; go on with the same data"
+            )
         if state == self.state_dict():
             return
         stretches = [Stretch(*stretch) for stretch in state["stretches"]]
@@ -340,12 +369,15 @@ class ResumableLoader:
         return bool(self.batches.done)
 
 
-def readable(pictures: PictureSet, visit: Visit) -> Tensor:
-    """The picture of a visit, or of the next picture that can be read."""
+def readable(pictures: PictureSet, visit: Visit) -> dict[str, Any]:
+    """What a visit shows, or a visit to the next picture that can be read.
+
+    Raises:
+        OSError: If there is none.
+    """
     for step in range(len(pictures)):
         try:
-            rgb: Tensor = pictures[Visit((visit.picture + step) % len(pictures), visit.epoch)]["rgb"]
+            return pictures[Visit((visit.picture + step) % len(pictures), visit.epoch)]
         except BadPictureError:
             continue
-        return rgb
-    raise ValueError(f"none of {len(pictures)} pictures can be read")
+    raise OSError(f"none of {len(pictures)} pictures can be read")

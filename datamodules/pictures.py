@@ -58,12 +58,20 @@ def decode_picture(data: bytes) -> Tensor:
         ValueError: If this is no picture.
     """
     try:
-        if data[:2] == b"\xff\xd8" and simplejpeg.decode_jpeg_header(data, strict=False)[2] not in ("CMYK", "YCCK"):
+        if is_plain_jpeg(data):
             return torch.from_numpy(simplejpeg.decode_jpeg(data, strict=False)).permute(2, 0, 1)
         with Image.open(BytesIO(data)) as opened:
             return rgb_of(opened)
     except Exception as error:  # on damaged files decoders raise anything
         raise ValueError(f"it cannot be read as a picture: {error}") from error
+
+
+def is_plain_jpeg(data: bytes) -> bool:
+    """Whether this is a JPEG in colour or grey, not one for print."""
+    try:
+        return data[:2] == b"\xff\xd8" and simplejpeg.decode_jpeg_header(data)[2] in ("YCbCr", "RGB", "Gray")
+    except ValueError:
+        return False
 
 
 def rgb_of(picture: Image.Image) -> Tensor:

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,7 +27,7 @@ from datamodules.shards.index import (
     save,
     sha256_of,
 )
-from datamodules.shards.writer import in_processes
+from datamodules.shards.parallel import in_processes
 
 LISTED = 5
 
@@ -67,8 +67,12 @@ class Catalogue:
 
     def shards_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The shard of each row, told from the manifest alone: the index of a large set is not read for it."""
-        ends = np.cumsum([shard.pictures for shard in self.manifest.shards])
-        return np.searchsorted(ends, rows, side="right")
+        return np.searchsorted(self.ends, rows, side="right")
+
+    @cached_property
+    def ends(self) -> npt.NDArray[np.int64]:
+        """The row behind the last of each shard."""
+        return np.cumsum([shard.pictures for shard in self.manifest.shards])
 
     def missing_shards(self, shards: Sequence[int]) -> dict[int, str]:
         """What is wrong with shards on disk: each that is gone, or has another size than when it was indexed."""

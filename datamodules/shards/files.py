@@ -5,9 +5,8 @@ import errno
 import fcntl
 import hashlib
 import os
-import shutil
+import select
 import time
-import urllib.error
 import urllib.request
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -15,13 +14,19 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import IO, Any
+from uuid import uuid4
 
 from webdataset.gopen import gopen
 
-OPEN_FILES = 64
+from datamodules.shards.index import sha256_of
+
+OPEN_FILES = 32
 STALLED_SECONDS = 30
 ATTEMPTS = 5
 FETCHED_AT_ONCE = 2
+NOT_THERE = (403, 404, 410)
+"""Answers of a server that another attempt does not change."""
+PIECE = 1 << 20
 
 
 def is_remote(place: str) -> bool:
@@ -143,16 +148,23 @@ class ShardFiles:
         """
         copy = self.copy_of(self.places[shard], self.versions[shard])
         self.cache.mkdir(parents=True, exist_ok=True)
+        lost = copy.with_suffix(".lost")
+        lost_before = time_of(lost)
         with locked(copy.with_suffix(".lock")):
             if copy.is_file():
                 os.utime(copy)
                 return copy
-            half = copy.with_suffix(".part")
+            if time_of(lost) != lost_before:  # another process has tried in vain while this one waited
+                raise OSError(lost.read_text(encoding="utf-8"))
+            half = self.cache / f"{uuid4().hex}.part"
             try:
-                fetch(self.places[shard], half, self.sizes[shard])
+                fetch(self.places[shard], half, self.sizes[shard], self.versions[shard])
                 with locked(self.cache / "room.lock"):
                     self.make_room(half.stat().st_size)
                     half.replace(copy)
+            except OSError as error:
+                lost.write_text(str(error), encoding="utf-8")
+                raise
             finally:
                 half.unlink(missing_ok=True)
         return copy
@@ -172,38 +184,71 @@ class ShardFiles:
             room += size
 
 
-def fetch(place: str, path: Path, size: int | None = None) -> None:
+def time_of(path: Path) -> int:
+    """When a file was last written, in nanoseconds; 0 if it is not there."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def fetch(place: str, path: Path, size: int | None = None, version: str = "") -> None:
     """Copy what lies at a URL, or comes out of a `pipe:` command, to a file; try again after a failure or a stall.
+
+    Args:
+        place: What to fetch.
+        path: The file.
+        size: What it must have, in bytes.
+        version: SHA-256 that it must have.
 
     Raises:
         OSError: If the last attempt fails too.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            with opened(place) as stream, path.open("wb") as file:
-                shutil.copyfileobj(stream, file, 1 << 20)
+            with opened(place) as chunks, path.open("wb") as file:
+                file.writelines(chunks)
             if size is not None and path.stat().st_size != size:
                 raise OSError(f"it has {path.stat().st_size:,} bytes where the manifest says {size:,}")
+            if version and sha256_of(path) != version:
+                raise OSError("its SHA-256 is not the manifest's")
             return
         except Exception as error:  # every scheme has failures of its own
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise OSError(f"no room for {place} in {path.parent}; lower data.cache_gigabytes") from error
-            if attempt == ATTEMPTS:
-                raise OSError(f"{place} cannot be fetched, after {ATTEMPTS} attempts: {error}") from error
+            if attempt == ATTEMPTS or getattr(error, "code", None) in NOT_THERE:
+                raise OSError(f"{place} cannot be fetched, after {attempt} attempts: {error}") from error
             time.sleep(min(8, 0.5 * 2**attempt))
 
 
 @contextlib.contextmanager
-def opened(place: str) -> Iterator[IO[bytes]]:
-    """A stream of what lies at a place."""
+def opened(place: str) -> Iterator[Iterator[bytes]]:
+    """What lies at a place, in pieces, each of which comes within `STALLED_SECONDS`."""
     if place.startswith(("http://", "https://")):
         with urllib.request.urlopen(place, timeout=STALLED_SECONDS) as response:
-            yield response
+            yield iter(lambda: response.read(PIECE), b"")
             if response.length:  # what the server promised and did not send
                 raise OSError(f"the connection broke {response.length:,} bytes before the end")
         return
     with gopen(place, "rb") as stream:
-        yield stream
+        try:
+            yield pieces_of(getattr(stream, "stream", stream))
+        except BaseException:
+            if process := getattr(stream, "proc", None):
+                process.kill()  # or closing would wait for it
+            raise
+
+
+def pieces_of(stream: IO[bytes]) -> Iterator[bytes]:
+    """What comes out of a command or a file.
+
+    Raises:
+        TimeoutError: If nothing comes for `STALLED_SECONDS`.
+    """
+    while True:
+        if not select.select([stream], [], [], STALLED_SECONDS)[0]:
+            raise TimeoutError(f"nothing came for {STALLED_SECONDS} s")
+        piece = stream.read1(PIECE)  # type: ignore[attr-defined]
+        if not piece:
+            return
+        yield piece
 
 
 @contextlib.contextmanager

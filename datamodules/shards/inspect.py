@@ -16,7 +16,7 @@ from datamodules.pictures import decode_picture
 from datamodules.shards.catalogue import Catalogue
 from datamodules.shards.files import ShardFiles, is_remote
 from datamodules.shards.index import sha256_of
-from datamodules.shards.writer import as_they_come
+from datamodules.shards.parallel import as_they_come
 from datamodules.splits import SHA256 as PUBLISHED_SPLITS
 from datamodules.splits import keys_of
 from datamodules.transforms import squash

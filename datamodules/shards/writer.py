@@ -2,17 +2,13 @@
 
 import hashlib
 import json
-import multiprocessing
 import random
 import shutil
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from io import BytesIO
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -33,6 +29,7 @@ from datamodules.shards.index import (
     whole_file,
     whole_picture,
 )
+from datamodules.shards.parallel import in_processes
 from datamodules.shards.sources import Source, Splits, keys_of
 from datamodules.transforms import resized_by_short_side
 
@@ -40,9 +37,6 @@ PARTS = "unfinished"
 """Folder, in a set that is being written, of what is known of the shards that are there."""
 
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "PPM": "ppm", "TIFF": "tif", "GIF": "gif"}
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -268,37 +262,3 @@ def encoded_mask(source: Source, encoding: Encoding) -> bytes | None:
     stored = BytesIO()
     Image.fromarray(small[0].contiguous().numpy()).save(stored, "PNG")
     return stored.getvalue()
-
-
-def in_processes(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
-) -> Iterator[tuple[Task, Result]]:
-    """Each task and its result, as they come; the first failure ends all.
-
-    Processes are spawned, since forking one that has threads can hang.
-    """
-    if workers <= 1:
-        yield from ((task, function(task)) for task in tasks)
-        return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=one_thread) as pool:
-        yield from as_they_come(pool, function, iter(tasks), 2 * workers)
-
-
-def as_they_come(
-    pool: Executor, function: Callable[[Task], Result], tasks: Iterator[Task], at_once: int
-) -> Iterator[tuple[Task, Result]]:
-    """Results as they come, with only so many tasks handed out at once."""
-    running: dict[Future[Any], Task] = {pool.submit(function, task): task for task in islice(tasks, at_once)}
-    try:
-        while running:
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield running.pop(future), future.result()
-                running |= {pool.submit(function, task): task for task in islice(tasks, 1)}
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def one_thread() -> None:
-    """A worker among several computes in one thread."""
-    torch.set_num_threads(1)

@@ -1,5 +1,7 @@
 """Shared buffers: lent to one batch at a time, and again only when nobody looks at it any more."""
 
+import gc
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules.buffers import Borrower, Lender
+from datamodules.buffers import BORROWED, FREE, STATE, Borrower, Lender
 
 SHAPE = (2, 4, 5, 3)
 
@@ -146,3 +148,17 @@ def test_a_buffer_of_zeros_or_of_ones_is_not_taken_for_its_header() -> None:
     batches[0].fill_(77)
     assert [batch.unique().tolist() for batch in batches] == [[77], [255], [0], [1]]
     assert lender.made == 4
+
+
+def test_a_forked_process_gives_nothing_back() -> None:
+    lender, borrower = Lender(0), Borrower()
+    batch, _ = take(lender, borrower, 1)
+    child = os.fork()
+    if child == 0:
+        del batch
+        gc.collect()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert int(lender.buffers[1][STATE]) == BORROWED
+    del batch
+    assert int(lender.buffers[1][STATE]) == FREE

@@ -237,9 +237,10 @@ def test_evaluation_leaves_out_a_batch_of_nothing() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:left out")
-def test_training_stops_at_a_batch_of_nothing() -> None:
-    loader = ResumableLoader(Noise(4, bad=(0, 1, 2, 3)), 2, shuffle=True, maximum_bad_share=1)
-    with pytest.raises(ValueError, match="not one of the 2 pictures of a batch can be read"):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_training_stops_when_nothing_can_be_read(workers: int) -> None:
+    loader = ResumableLoader(Noise(4, bad=(0, 1, 2, 3)), 2, shuffle=True, maximum_bad_share=1, workers=workers)
+    with pytest.raises(OSError, match=r"^none of 4 pictures can be read$"):
         list(loader)
 
 
@@ -248,7 +249,7 @@ def test_training_stops_at_a_batch_of_nothing() -> None:
 def test_too_many_bad_pictures_stop_a_run(shuffle: bool) -> None:
     assert len(list(ResumableLoader(Noise(100, bad=(7,)), 10, shuffle=shuffle))) == 10, "one in a hundred is allowed"
     sentence = (
-        r"2 of some 100 pictures of this epoch cannot be read, more than data\.maximum_bad_share=0\.01 allows; "
+        r"2 of the 100 pictures of an epoch cannot be read, more than data\.maximum_bad_share=0\.01 allows; "
         r"the last: picture (7|55) is bad"
     )
     with pytest.raises(ValueError, match=sentence):
@@ -262,10 +263,26 @@ def test_bad_pictures_are_counted_anew_each_epoch() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:left out")
-def test_a_rank_counts_its_own_share_of_bad_pictures() -> None:
-    loader = ResumableLoader(Noise(100, bad=(0, 1)), 10, rank=0, world_size=2, maximum_bad_share=0.03)
-    with pytest.raises(ValueError, match="2 of some 50 pictures"):
-        list(loader)
+def test_the_share_of_bad_pictures_is_of_the_whole_epoch() -> None:
+    loader = ResumableLoader(Noise(100, bad=(0, 1)), 10, rank=0, world_size=2, maximum_bad_share=0.02)
+    assert sum(len(batch["key"]) for batch in loader) == 48
+    with pytest.raises(ValueError, match="2 of the 100 pictures"):
+        list(ResumableLoader(Noise(100, bad=(0, 1)), 10, rank=0, world_size=2, maximum_bad_share=0.019))
+
+
+@pytest.mark.filterwarnings("ignore:left out")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_training_batch_of_nothing_shows_the_next_picture_instead(workers: int) -> None:
+    loader = ResumableLoader(Noise(6, bad=(0, 1, 2)), 1, shuffle=True, maximum_bad_share=1, workers=workers)
+    assert [len(batch["key"]) for batch in loader] == [1] * 6
+    assert len(loader.bad_pictures) == 3
+
+
+def test_going_on_in_the_middle_of_an_epoch_of_another_set_is_refused() -> None:
+    began = ResumableLoader(Noise(20), 2, shuffle=True)
+    next(iter(began))
+    with pytest.raises(ValueError, match="an epoch of 20 pictures, and this set has 18; go on with the same data"):
+        ResumableLoader(Noise(18), 2, shuffle=True).load_state_dict(began.state_dict())
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

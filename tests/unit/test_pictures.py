@@ -1,5 +1,6 @@
 """Reading every kind of picture file."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datamodules.pictures import find_pictures, is_grey, read_picture, read_pictures
+from datamodules.pictures import decode_picture, find_pictures, is_grey, read_picture, read_pictures
+from tests.conftest import colourful_pictures
 
 
 @pytest.fixture
@@ -82,3 +84,28 @@ def test_find_pictures_looks_into_folders(photo_folder: Path, tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="holds no pictures"):
         find_pictures(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_encoded_jpegs_decode_to_pillows_pixels(mode: str, subsampling: str) -> None:
+    picture = Image.fromarray(colourful_pictures(1, 61)[0, :, :, :53].permute(1, 2, 0).contiguous().numpy())
+    stored = BytesIO()
+    picture.convert(mode).save(stored, "JPEG", quality=90, subsampling=subsampling)
+    decoded = decode_picture(stored.getvalue())
+    assert decoded.shape == (3, 61, 53)
+    with Image.open(stored) as wanted:
+        assert np.array_equal(decoded.permute(1, 2, 0).numpy(), np.asarray(wanted.convert("RGB")))
+
+
+def test_encoded_pngs_keep_their_pixels() -> None:
+    stored = BytesIO()
+    pixels = colourful_pictures(1, 20)[0]
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(stored, "PNG")
+    assert torch.equal(decode_picture(stored.getvalue()), pixels)
+
+
+def test_bytes_that_are_no_picture_are_refused() -> None:
+    for data in (b"", b"text", b"\xff\xd8 text"):
+        with pytest.raises(ValueError, match="cannot be read as a picture"):
+            decode_picture(data)
