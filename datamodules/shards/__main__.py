@@ -86,7 +86,6 @@ def run(arguments: argparse.Namespace) -> int:
         refuse_finished(arguments.out)
     if arguments.command == "write":
         unpacked = arguments.out / "unpacked"
-        arguments.out.mkdir(parents=True, exist_ok=True)
         splits = find_sources(arguments.source, unpacked, arguments.labels, arguments.test_list)
         encoding = Encoding(arguments.short_side, arguments.quality)
         manifest = write(

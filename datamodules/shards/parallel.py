@@ -1,6 +1,7 @@
 """Many tasks at once, their results as they come."""
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from itertools import islice
@@ -22,7 +23,7 @@ def in_processes(
     if workers <= 1:
         yield from ((task, function(task)) for task in tasks)
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=one_thread) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=begin_worker) as pool:
         yield from as_they_come(pool, function, iter(tasks), 2 * workers)
 
 
@@ -41,6 +42,7 @@ def as_they_come(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def one_thread() -> None:
-    """A worker among several computes in one thread."""
+def begin_worker() -> None:
+    """A worker computes in one thread, and leaves Ctrl-C to the process that it works for."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
