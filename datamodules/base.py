@@ -95,8 +95,8 @@ class PictureDataModule(pl.LightningDataModule):
             maximum_bad_share=self.maximum_bad_share,
             log=log,
         )
-        if shuffle:
-            # An epoch that Lightning cuts short must end for the loader too, or a resumed run would go on in it.
+        # An epoch that Lightning cuts short must end for the loader too, or a resumed run would go on in it.
+        if shuffle and (isinstance(limit, int) or limit < 1):
             loader.batches.limit = limit if isinstance(limit, int) else int(limit * loader.batches.whole)
         return loader
 
