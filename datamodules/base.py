@@ -7,7 +7,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from datamodules.loader import PictureSet, ResumableLoader
+from datamodules.loader import ResumableLoader
+from datamodules.picture_set import PictureSet
 
 BAD_PICTURES = "bad_pictures"
 """Folder, in a run's directory, in which each rank names the pictures that it had to leave out."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from datamodules.base import PictureDataModule
-from datamodules.loader import PictureSet, Visit
 from datamodules.order import generator_of
+from datamodules.picture_set import PictureSet, Visit
 from datamodules.pictures import find_pictures, read_pictures
 
 SIDE = 32

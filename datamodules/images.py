@@ -14,15 +14,18 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.base import PictureDataModule
-from datamodules.loader import BadPictureError, PictureSet, Visit
 from datamodules.order import generator_of
+from datamodules.picture_set import BadPictureError, PictureSet, Visit
 from datamodules.pictures import decode_picture
-from datamodules.shards.catalogue import LISTED, Catalogue, open_folder, open_pattern
+from datamodules.shards.catalogue import Catalogue, open_folder, open_pattern
 from datamodules.shards.files import ShardFiles, is_remote
 from datamodules.shards.index import Row
 from datamodules.splits import SHA256 as PUBLISHED_SPLITS
 from datamodules.splits import keys_of
 from datamodules.transforms import Transform
+
+LISTED = 5
+"""Missing pictures that an error names."""
 
 
 class ShardedPictures(PictureSet):

@@ -3,73 +3,21 @@
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
+from torch.utils.data import DataLoader, Sampler
 
-from datamodules.buffers import Borrower, Lender
+from datamodules.buffers import Borrower
 from datamodules.order import Stretch, generator_of, rank_order, remaining
+from datamodules.picture_set import Fetch, PictureSet, Visit, as_it_is, readable
 
 PREFETCHED_BATCHES = 2
 """Batches that a worker makes ahead of the one in use."""
 
 EXPECTED_PICTURES = 2048
 """How far ahead of its visits a set hears of a picture."""
-
-
-class Visit(NamedTuple):
-    """One look at one picture: what it shows depends on the picture and, through augmentation, on the epoch."""
-
-    picture: int
-    epoch: int
-
-
-class BadPictureError(ValueError):
-    """A picture that cannot be shown.
-
-    Args:
-        text: Which, and why.
-        name: Which; without it, a picture is counted anew for every new text.
-    """
-
-    def __init__(self, text: str, name: str | None = None) -> None:
-        super().__init__(text)
-        self.name = name or text
-
-
-class PictureSet(Dataset[dict[str, Any]]):
-    """Pictures by visit. A subclass says how many and shows them.
-
-    Attributes:
-        reach: How far an epoch mixes pictures over the order that `order` gives; 0 leaves that order as it is.
-    """
-
-    reach: int = 0
-
-    def __len__(self) -> int:
-        """How many pictures an epoch visits."""
-        raise NotImplementedError
-
-    def __getitem__(self, visit: Visit) -> dict[str, Any]:
-        """`rgb`, uint8 `(3, H, W)`; `key`; perhaps `label` and `mask`.
-
-        Raises:
-            BadPictureError: If this picture must be left out.
-            OSError: If the set cannot be read any more.
-        """
-        raise NotImplementedError
-
-    def order(self, generator: torch.Generator) -> Tensor:
-        """A random order of all pictures that this set can read well."""
-        return torch.randperm(len(self), generator=generator)
-
-    def expect(self, pictures: Tensor) -> None:
-        """Hear which pictures will be visited soon, in the process that trains."""
-
-    def begin_epoch(self) -> None:
-        """Hear, in the process that reads, that an epoch begins."""
 
 
 class Batches(Sampler[list[Visit]]):
@@ -128,70 +76,6 @@ class Batches(Sampler[list[Visit]]):
             self.pictures.expect(mine[heard : end + EXPECTED_PICTURES])
             heard = end + EXPECTED_PICTURES
             yield [Visit(picture, self.epoch) for picture in mine[start:end].tolist()]
-
-
-class Fetch(Dataset[dict[str, Any]]):
-    """Turns visits into a batch, in a worker. Pictures are kept channels-last, as decoders give them.
-
-    Args:
-        pictures: What to visit.
-        fills: Whether a batch of which nothing can be read shows the next picture that can.
-    """
-
-    def __init__(self, pictures: PictureSet, fills: bool) -> None:
-        self.pictures, self.fills = pictures, fills
-        self.lender: Lender | None = None
-        self.epoch: int | None = None
-
-    def __getitems__(self, visits: list[Visit]) -> dict[str, Any]:
-        """The batch; `faults` tells what had to be left out, `failure` that nothing more can be read."""
-        batch: dict[str, Any] = {}
-        others, faults = list[dict[str, Any]](), list[tuple[str, str]]()
-        if visits[0].epoch != self.epoch:
-            self.epoch = visits[0].epoch
-            self.pictures.begin_epoch()
-            if self.lender:
-                self.lender.reclaim()
-        for number, visit in enumerate(visits, 1):
-            try:
-                try:
-                    sample = self.pictures[visit]
-                except BadPictureError as error:
-                    faults.append((error.name, str(error)))
-                    if not self.fills or others or number < len(visits):
-                        continue
-                    sample = readable(self.pictures, visit)
-            except OSError as error:
-                return {"failure": str(error)}
-            picture = sample.pop("rgb")
-            if not others:
-                batch, rgb = self.room((len(visits), *picture.shape[1:], 3))
-            if picture.shape != rgb.shape[1:]:
-                raise ValueError(f"{sample['key']} is {tuple(picture.shape)}; its batch is of {tuple(rgb.shape[1:])}")
-            rgb[len(others)] = picture
-            others.append(sample)
-        return batch | collated(others) | {"faults": faults}
-
-    def room(self, shape: tuple[int, ...]) -> tuple[dict[str, Any], Tensor]:
-        """Room for pictures, `(B, 3, H, W)`, and how the batch shall carry it: a worker lends, this process gives."""
-        worker = get_worker_info()
-        if worker is None:
-            rgb = torch.empty(shape, dtype=torch.uint8).permute(0, 3, 1, 2)
-            return {"rgb": rgb}, rgb
-        self.lender = self.lender or Lender(worker.id)
-        loan, buffer = self.lender.lend(shape)
-        return {"loan": loan}, buffer.permute(0, 3, 1, 2)
-
-
-def collated(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """What all samples have, of all of them."""
-    shared = set.intersection(*(set(sample) for sample in samples)) if samples else ()
-    return {name: default_collate([sample[name] for sample in samples]) for name in shared}
-
-
-def as_it_is(batch: dict[str, Any]) -> dict[str, Any]:
-    """What `Fetch` made is a batch already."""
-    return batch
 
 
 class ResumableLoader:
@@ -367,17 +251,3 @@ class ResumableLoader:
     def changed_ranks(self) -> bool:
         """Whether other ranks, or other batch sizes, began the current epoch."""
         return bool(self.batches.done)
-
-
-def readable(pictures: PictureSet, visit: Visit) -> dict[str, Any]:
-    """What a visit shows, or a visit to the next picture that can be read.
-
-    Raises:
-        OSError: If there is none.
-    """
-    for step in range(len(pictures)):
-        try:
-            return pictures[Visit((visit.picture + step) % len(pictures), visit.epoch)]
-        except BadPictureError:
-            continue
-    raise OSError(f"none of {len(pictures)} pictures can be read")

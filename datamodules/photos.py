@@ -11,8 +11,8 @@ from rich.console import Console
 from torch import Tensor
 
 from datamodules.base import PictureDataModule
-from datamodules.loader import PictureSet, Visit
 from datamodules.order import generator_of
+from datamodules.picture_set import PictureSet, Visit
 from datamodules.pictures import find_pictures, is_grey, read_pictures
 from datamodules.transforms import squash
 

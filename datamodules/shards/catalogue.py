@@ -29,8 +29,6 @@ from datamodules.shards.index import (
 )
 from datamodules.shards.parallel import in_processes
 
-LISTED = 5
-
 
 @dataclass
 class Catalogue:

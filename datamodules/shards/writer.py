@@ -118,7 +118,7 @@ def write(
     todo = [(job, parts_folder / f"{job.path.stem}.json") for each in jobs.values() for job in each]
     waiting = [(job, part) for job, part in todo if not is_finished(job, part)]
     with Progress() as progress:
-        pictures, left = (sum(len(job.items) for job, _ in jobs) for jobs in (todo, waiting))
+        pictures, left = (sum(len(job.items) for job, _ in pairs) for pairs in (todo, waiting))
         bar = progress.add_task("writing shards", total=pictures, completed=pictures - left)
         for (job, _), _part in in_processes(write_part, waiting, workers):
             progress.advance(bar, len(job.items))

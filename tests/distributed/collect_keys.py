@@ -19,7 +19,8 @@ import torch
 from torch import distributed
 
 from datamodules.images import Images
-from datamodules.loader import PictureSet, ResumableLoader
+from datamodules.loader import ResumableLoader
+from datamodules.picture_set import PictureSet
 from datamodules.transforms import scale_and_crop
 
 Epoch = list[tuple[list[str], str]]

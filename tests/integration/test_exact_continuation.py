@@ -25,7 +25,8 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.images import Images, ShardedPictures
-from datamodules.loader import ResumableLoader, Visit
+from datamodules.loader import ResumableLoader
+from datamodules.picture_set import Visit
 from datamodules.shards.sources import Bytes, Source
 from datamodules.shards.writer import Encoding, write
 from datamodules.transforms import scale_and_crop

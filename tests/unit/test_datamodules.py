@@ -9,8 +9,8 @@ from PIL import Image
 
 from datamodules.base import PictureDataModule
 from datamodules.cifar10 import CIFAR10
-from datamodules.loader import Visit
 from datamodules.photos import Photos
+from datamodules.picture_set import Visit
 from tests.conftest import colourful_pictures
 
 

@@ -19,7 +19,8 @@ from skimage.color import rgb2lab
 from webdataset import TarWriter
 
 from datamodules.images import Images
-from datamodules.loader import ResumableLoader, Visit
+from datamodules.loader import ResumableLoader
+from datamodules.picture_set import Visit
 from datamodules.shards import catalogue as catalogue_module
 from datamodules.shards import files as files_module
 from datamodules.shards.index import sha256_of

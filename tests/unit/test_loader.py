@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from datamodules.loader import BadPictureError, PictureSet, ResumableLoader, Visit
+from datamodules.loader import ResumableLoader
 from datamodules.order import generator_of
+from datamodules.picture_set import BadPictureError, PictureSet, Visit
 
 
 class Recorder(PictureSet):
