@@ -103,7 +103,9 @@ class ShardFiles:
     def opened(self, shard: int) -> int:
         """A new descriptor of the shard."""
         for _ in range(ATTEMPTS):
-            path = self.path(shard)
+            path = self.fetch(shard, keep=True) if is_remote(self.places[shard]) else self.path(shard)
+            if shard in self.open_files:
+                return self.open_files[shard]
             try:
                 return os.open(path, os.O_RDONLY)
             except FileNotFoundError:
@@ -140,8 +142,12 @@ class ShardFiles:
         """Where the cache keeps a version of what lies at a place."""
         return self.cache / f"{hashlib.sha256(f'{place} {version}'.encode()).hexdigest()[:24]}.tar"
 
-    def fetch(self, shard: int) -> Path:
+    def fetch(self, shard: int, keep: bool = False) -> Path:
         """The shard's copy in the cache, fetched by one process while the others wait.
+
+        Args:
+            shard: Its number.
+            keep: Whether to open what had to be fetched.
 
         Raises:
             OSError: If it cannot be fetched in `ATTEMPTS` attempts.
@@ -161,6 +167,8 @@ class ShardFiles:
                 fetch(self.places[shard], half, self.sizes[shard], self.versions[shard])
                 with locked(self.cache / "room.lock"):
                     self.make_room(half.stat().st_size)
+                    if keep:  # before anybody else can need its room
+                        self.open_files[shard] = os.open(half, os.O_RDONLY)
                     half.replace(copy)
             except OSError as error:
                 lost.write_text(str(error), encoding="utf-8")
