@@ -20,6 +20,8 @@ from configs.command import as_dictionary, command
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
+    from datamodules.base import PictureDataModule
+
 
 def train(config: DictConfig) -> None:
     """Fit, score and report what the config describes, in its run's directory."""
@@ -78,16 +80,17 @@ def train(config: DictConfig) -> None:
 
 
 def report(
-    directory: Path, config: DictConfig, record: dict[str, Any], data: pl.LightningDataModule, trainer: pl.Trainer
+    directory: Path, config: DictConfig, record: dict[str, Any], data: PictureDataModule, trainer: pl.Trainer
 ) -> None:
-    """Score the best checkpoint and write `scores.json` and `report.html`."""
+    """Score the best checkpoint and write its scores and `report.html`."""
     from hydra.utils import instantiate
 
-    from evaluation.record import write_json
+    from evaluation.networks import network_statistics
     from evaluation.report.run_report import write_report
     from evaluation.report.sheet import method_sheet
     from evaluation.report.table import print_scores
     from evaluation.runner import evaluate
+    from evaluation.scorer import Entry
     from lightning_modules.checkpoint import find_checkpoint
     from lightning_modules.color import to_float
     from lightning_modules.colorizer import Colorizer
@@ -95,12 +98,21 @@ def report(
     checkpoint = find_checkpoint(directory)
     colorizer = Colorizer.load(checkpoint).to(trainer.strategy.root_device)
     data.trainer = None
-    loader = data.test_dataloader()
+    rules = instantiate(config.protocol, _convert_="all")
     limit = config.trainer.limit_test_batches
-    scores = evaluate(colorizer, loader, instantiate(config.protocol), checkpoint, record["config"]["data"], limit)
-    write_json(directory / "scores.json", scores)
+    scores = evaluate(
+        Entry.of_checkpoint(checkpoint, colorizer, rules),
+        data.test,
+        rules,
+        directory,
+        data=record["config"]["data"],
+        left_out=network_statistics({}, rules.measures, colorizer.device)[1],
+        limit=limit and limit * data.evaluation_batch_size,
+        workers=data.workers,
+    )
+    assert scores is not None  # only the first process reports
     print_scores(scores)
-    pictures = to_float(loader.spread(8).to(colorizer.device))
+    pictures = to_float(data.test_dataloader().spread(8).to(colorizer.device))
     page = write_report(directory, record, scores, method_sheet(colorizer, pictures, samples=3, seed=config.seed))
     print(f"report: {page}")
 

@@ -1,7 +1,7 @@
 """Pictures in tar shards, here or on a server: ImageNet, Tiny-ImageNet, SUN, anybody's."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -59,6 +59,11 @@ class ShardedPictures(PictureSet):
     ) -> None:
         self.catalogue, self.files, self.rows, self.transform = catalogue, files, rows, transform
         self.reach, self.seed, self.broken, self.skips = reach, seed, broken, skips
+
+    @cached_property
+    def keys(self) -> Sequence[str]:  # type: ignore[override]
+        """From the index."""
+        return [key.decode() for key in self.catalogue.index["key"][self.rows].tolist()]
 
     def __len__(self) -> int:
         return len(self.rows)

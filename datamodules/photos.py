@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from torch import Tensor
 from datamodules.base import PictureDataModule
 from datamodules.order import generator_of
 from datamodules.picture_set import PictureSet, Visit
-from datamodules.pictures import find_pictures, is_grey, read_pictures
+from datamodules.pictures import find_pictures, read_pictures
 from datamodules.transforms import squash
+from lightning_modules.color import is_grey
 
 BUNDLED_TRAINING = (
     "skimage.data/astronaut.png",
@@ -36,17 +38,22 @@ class RandomCrops(PictureSet):
 
     Attributes:
         pictures: uint8, (3, H, W) each.
-        keys: Their names.
+        names: Theirs; they are visited in turn.
         resolution: Side of the crops once resized.
         visits: Crops in an epoch.
         seed: Of the crops.
     """
 
     pictures: Sequence[Tensor]
-    keys: Sequence[str]
+    names: Sequence[str]
     resolution: int
     visits: int
     seed: int
+
+    @cached_property
+    def keys(self) -> Sequence[str]:  # type: ignore[override]
+        """Of each crop, that of its picture."""
+        return [self.names[visit % len(self.names)] for visit in range(self.visits)]
 
     def __len__(self) -> int:
         return self.visits
@@ -62,7 +69,7 @@ class RandomCrops(PictureSet):
         side = shortest + round(scale * (longest - shortest))
         top, left = int(down * (height - side + 1)), int(across * (width - side + 1))
         (crop,) = squash([picture[:, top : top + side, left : left + side]], None, resolution=self.resolution)
-        return {"rgb": crop.flip(-1) if coin < 0.5 else crop, "key": self.keys[which]}
+        return {"rgb": crop.flip(-1) if coin < 0.5 else crop, "key": self.names[which]}
 
 
 @dataclass(frozen=True)

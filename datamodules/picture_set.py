@@ -1,5 +1,6 @@
 """What every set of pictures promises, and how a worker makes batches of one."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -33,9 +34,11 @@ class PictureSet(Dataset[dict[str, Any]]):
     """Pictures by visit. A subclass says how many and shows them.
 
     Attributes:
+        keys: The name of the picture at each place, known without looking at a picture.
         reach: How far an epoch mixes pictures over the order that `order` gives; 0 leaves that order as it is.
     """
 
+    keys: Sequence[str]
     reach: int = 0
 
     def __len__(self) -> int:
@@ -50,6 +53,10 @@ class PictureSet(Dataset[dict[str, Any]]):
             OSError: If the set cannot be read any more.
         """
         raise NotImplementedError
+
+    def at(self, number: int) -> dict[str, Any]:
+        """The picture at a place, as evaluation visits it."""
+        return self[Visit(number, 0)]
 
     def order(self, generator: torch.Generator) -> Tensor:
         """A random order of all pictures that this set can read well."""

@@ -2,29 +2,37 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from rich.progress import track
 from torch import Tensor
-from torchvision.transforms.v2.functional import InterpolationMode, resize
+
+from lightning_modules.resize import resized
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """The picture files below a folder, sorted, but hidden ones.
+    """The picture files below a folder, sorted, but those that are hidden or in hidden folders.
 
     Raises:
         FileNotFoundError: If the folder does not exist or holds none.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; give one that holds pictures")
-    pictures = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    pictures = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
     if not pictures:
         raise FileNotFoundError(f"{folder} holds no pictures ({' '.join(sorted(SUFFIXES))})")
     return pictures
@@ -33,19 +41,42 @@ def find_pictures(folder: Path) -> list[Path]:
 def read_picture(path: Path) -> Tensor:
     """Any picture as eight-bit RGB, `(3, H, W)`, turned upright by its EXIF orientation.
 
-    Grey, palette, CMYK and 16-bit pictures are converted; transparent ones are laid on white.
+    Grey, palette, CMYK and 16-bit pictures are converted; transparent ones are laid on white. An upright JPEG goes
+    through libjpeg-turbo, whose pixels are Pillow's, unless it has a fault, of which Pillow is to judge.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is no picture, is damaged or is cut short.
     """
     try:
-        with Image.open(path) as opened:
+        data = path.read_bytes()
+        with Image.open(BytesIO(data)) as opened:
+            if is_plain_jpeg(data) and opened.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+                with suppress(ValueError):
+                    return torch.from_numpy(simplejpeg.decode_jpeg(data)).permute(2, 0, 1).contiguous()
             return rgb_of(ImageOps.exif_transpose(opened)).contiguous()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no picture {path}") from error
     except Exception as error:  # on damaged files decoders raise anything
         raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+
+
+def format_of(path: Path) -> str:
+    """What a picture file holds, by Pillow's name, whatever its suffix says; `JPEG` also for several in one file.
+
+    Raises:
+        ValueError: If the file is no picture.
+    """
+    try:
+        with Image.open(path) as opened:
+            return "JPEG" if opened.format == "MPO" else str(opened.format)
+    except Exception as error:  # on damaged files decoders raise anything
+        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+
+
+def format_named(path: Path) -> str | None:
+    """What the suffix of a file says that it holds, by Pillow's name."""
+    return Image.registered_extensions().get(path.suffix.lower())
 
 
 def decode_picture(data: bytes) -> Tensor:
@@ -114,11 +145,4 @@ def shrink(picture: Tensor, longest_side: int) -> Tensor:
     scale = longest_side / max(height, width)
     if scale >= 1:
         return picture
-    size = [max(1, round(height * scale)), max(1, round(width * scale))]
-    resized: Tensor = resize(picture, size, InterpolationMode.BICUBIC, antialias=True)
-    return resized
-
-
-def is_grey(rgb: Tensor) -> bool:
-    """Whether a picture, `(3, H, W)`, has no colour at all: its three channels are equal."""
-    return bool((rgb[0] == rgb[1]).all() and (rgb[1] == rgb[2]).all())
+    return resized(picture, (max(1, round(height * scale)), max(1, round(width * scale))))

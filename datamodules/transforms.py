@@ -12,9 +12,16 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from lightning_modules.color import rgb_to_lab, rgb_to_ycbcr, to_float
+from lightning_modules.resize import resized as resized_picture
+from lightning_modules.resize import size_by_short_side
 
 Layers = list[Tensor]
 Transform = Callable[[Layers, torch.Generator | None], Layers]
+
+
+def as_stored(layers: Layers, _: torch.Generator | None) -> Layers:
+    """Nothing: pictures of any size, one at a time."""
+    return layers
 
 
 def squash(layers: Layers, generator: torch.Generator | None, *, resolution: int) -> Layers:
@@ -89,18 +96,13 @@ def mirrored(layers: Layers, coin: float) -> Layers:
 def resized_by_short_side(layers: Layers, short_side: int) -> Layers:
     """Resize so that the shorter side has this length, the aspect kept."""
     height, width = layers[0].shape[1:]
-    if min(height, width) == short_side:
-        return layers
-    scale = short_side / min(height, width)
-    return resized(layers, (max(short_side, round(height * scale)), max(short_side, round(width * scale))))
+    return resized(layers, size_by_short_side(height, width, short_side))
 
 
 def resized(layers: Layers, size: tuple[int, int]) -> Layers:
     """Resize pictures (three channels) with an antialiased bicubic filter, masks (one channel) to the nearest value."""
     return [
-        resize(each, list(size), InterpolationMode.BICUBIC, antialias=True)
-        if len(each) == 3
-        else resize(each, list(size), InterpolationMode.NEAREST_EXACT)
+        resized_picture(each, size) if len(each) == 3 else resize(each, list(size), InterpolationMode.NEAREST_EXACT)
         for each in layers
     ]
 

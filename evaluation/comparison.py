@@ -1,13 +1,21 @@
-"""Whether one method scores better than another on the same pictures, or only by chance."""
+"""Whether one method scores better than another on the same pictures, or only by chance.
 
+python -m evaluation.comparison DIRECTORY DIRECTORY
+"""
+
+import argparse
 import math
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.interval import mean_with_interval
+from evaluation.leaderboard.rows import Row, read_row
+from evaluation.measures import MEASURES
 
 FLIPS = 10_000
 CHUNK = 2**20
@@ -33,6 +41,23 @@ def paired_comparison(first: Mapping[str, float], second: Mapping[str, float], s
         seed: Of the resampling and of the signs.
 
     Raises:
+        ValueError: As `paired_differences`.
+    """
+    differences = paired_differences(first, second)
+    score = mean_with_interval(differences.tolist(), seed=seed)
+    return Comparison(
+        difference=score["value"],
+        low=score["low"],
+        high=score["high"],
+        p_value=sign_flip_p_value(differences, seed),
+        n=len(differences),
+    )
+
+
+def paired_differences(first: Mapping[str, float], second: Mapping[str, float]) -> NDArray[np.float64]:
+    """The first's score minus the second's of each picture that both scored, (N,), in the order of the keys.
+
+    Raises:
         ValueError: If no key is in both, or a score is not a finite number.
     """
     keys = sorted(first.keys() & second.keys())
@@ -41,15 +66,7 @@ def paired_comparison(first: Mapping[str, float], second: Mapping[str, float], s
     for key in keys:
         if not (math.isfinite(first[key]) and math.isfinite(second[key])):
             raise ValueError(f"picture {key} scored {first[key]} and {second[key]}, which cannot be compared")
-    differences = np.array([first[key] - second[key] for key in keys], dtype=np.float64)
-    score = mean_with_interval(differences.tolist(), seed=seed)
-    return Comparison(
-        difference=score["value"],
-        low=score["low"],
-        high=score["high"],
-        p_value=sign_flip_p_value(differences, seed),
-        n=len(keys),
-    )
+    return np.array([first[key] - second[key] for key in keys], dtype=np.float64)
 
 
 def sign_flip_p_value(differences: NDArray[np.float64], seed: int) -> float:
@@ -66,10 +83,67 @@ def sign_flip_p_value(differences: NDArray[np.float64], seed: int) -> float:
     observed = abs(differences.sum())
     reached = observed - 1e-9 * np.abs(differences).sum()  # or rounding would hide a draw that equals the observed one
     generator = np.random.default_rng(seed)
-    rows = max(1, CHUNK // len(differences))
+    pictures = len(differences)
+    rows = max(1, CHUNK // pictures)
     extreme = 0
     for start in range(0, FLIPS, rows):
-        flipped = generator.random((min(rows, FLIPS - start), len(differences)), dtype=np.float32) < 0.5
-        sums = differences.sum() - 2 * (flipped @ differences)
+        words = generator.integers(2**64, size=(min(rows, FLIPS - start), -(-pictures // 64)), dtype=np.uint64)
+        flipped = np.unpackbits(words.view(np.uint8), axis=1, count=pictures)  # a bit a sign: five times as fast
+        sums = differences.sum() - 2 * (flipped.astype(np.float64) @ differences)
         extreme += int((np.abs(sums) >= reached).sum())
     return (extreme + 1) / (FLIPS + 1)
+
+
+def compare(first: Row, second: Row) -> dict[str, Comparison]:
+    """Every measure that both rows have of each picture, and of which the set's score is the pictures' mean.
+
+    Raises:
+        ValueError: If the two were not scored in one way on one set, or share no measure.
+    """
+    for what, one, other in (
+        ("protocol", first.protocol["hash"], second.protocol["hash"]),
+        ("set of pictures", first.scores["set"]["keys_sha256"], second.scores["set"]["keys_sha256"]),
+    ):
+        if one != other:
+            raise ValueError(f"{first.folder} and {second.folder} differ in their {what}: {one[:12]}, {other[:12]}")
+    shared = [name for name in MEASURES if name in first.pictures and name in second.pictures]
+    if not shared:
+        raise ValueError(f"{first.folder} and {second.folder} share no measure in their pictures.csv; score them again")
+    seed = first.protocol["seed"]
+    return {name: paired_comparison(first.pictures[name], second.pictures[name], seed) for name in shared}
+
+
+def print_comparison(first: Row, second: Row) -> None:
+    """Print every shared measure: the two means, their difference, its interval and p-value."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{first.name} minus {second.name} by {first.protocol['name']}", title_justify="left")
+    for heading in ("measure", first.name, second.name, "difference", "95% interval", "p"):
+        table.add_column(
+            heading, justify="left" if heading == "measure" else "right", no_wrap=heading == "95% interval"
+        )
+    for name, found in compare(first, second).items():
+        means = (f"{row.metrics[name]['value']:.3f}" if name in row.metrics else "" for row in (first, second))
+        interval = f"{found['low']:+.4f} to {found['high']:+.4f}"
+        numbers = (f"{found['difference']:+.4f}", interval, f"{found['p_value']:.4f}")
+        table.add_row(" ".join((MEASURES[name].title, MEASURES[name].unit)).strip(), *means, *numbers)
+    Console().print(table)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line; a mistake ends in one sentence."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.comparison", description="Compare two methods picture by picture."
+    )
+    for name in ("first", "second"):
+        parser.add_argument(name, type=Path, metavar="DIRECTORY", help="a directory with scores.json and pictures.csv")
+    given = parser.parse_args(arguments)
+    try:
+        print_comparison(*(read_row(directory / "scores.json") for directory in (given.first, given.second)))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,10 @@
 """Means over pictures with 95% bootstrap intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -41,3 +42,55 @@ def mean_with_interval(values: Sequence[float], weights: Sequence[float] | None 
         means[resample] = sums[chosen].sum() / counts[chosen].sum()
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Score(value=float(sums.sum() / counts.sum()), low=float(low), high=float(high), n=len(sums))
+
+
+def resampled_sums(
+    parts: Iterable[Mapping[str, NDArray[np.float32]]], sizes: Sequence[int], seed: int
+) -> dict[str, NDArray[np.float64]]:
+    """Sums of statistics over `RESAMPLES` sets of pictures, drawn with replacement from the set.
+
+    The set passes by in parts: how often each part is drawn from is drawn first, then how often each of its pictures,
+    which is the same as drawing pictures from the whole set. Memory does not grow with it.
+
+    Args:
+        parts: A row a picture of each statistic, (N, K), part after part.
+        sizes: Pictures of each part.
+        seed: Of the draws.
+
+    Returns:
+        Sums by statistic, (RESAMPLES, K).
+
+    Raises:
+        ValueError: If there is no picture.
+    """
+    pictures = sum(sizes)
+    if not pictures:
+        raise ValueError("no picture was scored, so there is nothing to average; check the set and its exclusions")
+    draws_of_parts = np.random.default_rng(seed).multinomial(pictures, np.array(sizes) / pictures, size=RESAMPLES)
+    sums: dict[str, NDArray[np.float64]] = {}
+    for number, (statistics, size) in enumerate(zip(parts, sizes, strict=True)):
+        if not size:
+            continue
+        generator = np.random.default_rng((seed, number))
+        draws = generator.multinomial(draws_of_parts[:, number], np.full(size, 1 / size)).astype(np.float64)
+        for name, values in statistics.items():
+            if name not in sums:
+                sums[name] = np.zeros((RESAMPLES, values.shape[1]))
+            sums[name] += draws @ values
+    return sums
+
+
+def interval_around(value: float, resampled: NDArray[np.float64]) -> tuple[float, float]:
+    """The 95% interval of a measure from its values on resamples.
+
+    Resampling adds noise, which lowers an intersection of histograms and raises the size of a difference; so their
+    quantiles are taken from their own mean, and laid around the value. For means of pictures that changes nothing. What
+    is never negative gets no negative bound.
+
+    Args:
+        value: Of the set.
+        resampled: Of the resamples, (RESAMPLES,); those on which it is not defined are passed over.
+    """
+    found = resampled[np.isfinite(resampled)]
+    low, high = value + np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - found.mean()
+    return float(max(low, 0.0) if found.min() >= 0 else low), float(high)

@@ -2,9 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.resources import files
+from typing import Any, Literal
 
-import torch
+import yaml
+from torch import Tensor
+
+from evaluation.measures import MEASURES
+from lightning_modules.resize import resized, resized_by_short_side
+
+GALLERY = 8
+"""Pictures of a set that every method shows."""
 
 
 @dataclass(frozen=True)
@@ -14,25 +24,99 @@ class ScoringProtocol:
     Attributes:
         name: What the leaderboard calls it.
         description: Of the set and of the preparation, in a sentence.
-        sampled_pictures: How many of the set's pictures, chosen by the seed, are coloured for the colour measures;
-            None for all. Likelihood is measured on all.
-        samples: Draws of each picture; a picture's score is the mean over its draws.
+        measures: Names of `evaluation.measures.MEASURES`; the first ranked one orders a table.
+        set: The published set that is scored; None for anybody's pictures.
+        keys_sha256: Of the set's sorted names, one a line. A score bears the set's name only if its pictures' names
+            have this sum; without a published list nothing can.
+        resize: How truth and prediction are brought to the size at which they are compared: `short_side`, or `square`
+            whatever the aspect, in pixels; None leaves them as they are.
+        luminance_source: Whether a method colours the `resized` picture or the `original`, and is resized then.
+        sampled_pictures: How many of the set's pictures, chosen by the seed and their names, are coloured; None for
+            all. Likelihood is measured on all.
+        samples: Draws of each picture; a picture's score is the mean over its draws. None takes as many as are given.
+        exclude_grey: Whether pictures without any colour are counted and left out of the colour measures.
+        bin_width: Of the histograms of a and b, in Lab units.
+        mean_color: Of the training set, RGB in [0, 1], for the row that gives every pixel its chroma.
         seed: Of the choice, the draws and the bootstrap.
+
+    Raises:
+        ValueError: If there is no such measure or way to resize.
     """
 
     name: str
     description: str
-    sampled_pictures: int | None
-    samples: int
-    seed: int
+    measures: Sequence[str]
+    set: str | None = None
+    keys_sha256: str | None = None
+    resize: Mapping[str, int] | None = None
+    luminance_source: Literal["resized", "original"] = "resized"
+    sampled_pictures: int | None = None
+    samples: int | None = 1
+    exclude_grey: bool = True
+    bin_width: float = 1.0
+    mean_color: Sequence[float] = (0.485, 0.456, 0.406)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if unknown := [measure for measure in self.measures if measure not in MEASURES]:
+            raise ValueError(f"there is no measure {unknown[0]}; protocol.measures are of {', '.join(MEASURES)}")
+        if self.resize is not None and list(self.resize) not in (["short_side"], ["square"]):
+            raise ValueError(f"protocol.resize={dict(self.resize)} should be null, {{short_side: N}} or {{square: N}}")
+        if self.luminance_source not in ("resized", "original"):
+            raise ValueError(f"protocol.luminance_source is resized or original, not {self.luminance_source}")
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """All of it, as a record keeps it."""
+        return {**asdict(self), "hash": self.hash}
 
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits that change with anything above but the description."""
-        definition = {key: value for key, value in asdict(self).items() if key != "description"}
-        return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:12]
+        return definition_hash(asdict(self))
 
-    def choose(self, pictures: int) -> set[int]:
-        """Which of so many pictures, by their place in the set, are coloured."""
-        order = torch.randperm(pictures, generator=torch.Generator().manual_seed(self.seed))
-        return set(order[: self.sampled_pictures].tolist())
+    def prepare(self, rgb: Tensor) -> Tensor:
+        """Bring RGB, `(..., 3, H, W)`, to the size at which pictures are compared."""
+        if self.resize is None:
+            return rgb
+        if "square" in self.resize:
+            return resized(rgb, (self.resize["square"], self.resize["square"]))
+        return resized_by_short_side(rgb, self.resize["short_side"])
+
+    def chosen(self, keys: Sequence[str]) -> list[int]:
+        """Places of the pictures that are coloured: a picture is chosen by its name, whatever else the set lacks."""
+        return smallest_digests(keys, f"{self.seed}", self.sampled_pictures)
+
+    def gallery(self, keys: Sequence[str]) -> list[str]:
+        """Names of the pictures that every method shows, whatever the protocol's seed."""
+        return [keys[place] for place in smallest_digests(keys, "gallery", GALLERY)]
+
+    def grants_name(self, keys: Collection[str]) -> bool:
+        """Whether these are the names of the protocol's set."""
+        return self.keys_sha256 is not None and keys_sha256(keys) == self.keys_sha256
+
+
+def smallest_digests(keys: Sequence[str], salt: str, count: int | None) -> list[int]:
+    """Places of the keys with the smallest SHA-256 of salt and key, in the keys' order."""
+    digests = [hashlib.sha256(f"{salt} {key}".encode()).digest() for key in keys]
+    return sorted(sorted(range(len(keys)), key=digests.__getitem__)[:count])
+
+
+def keys_sha256(keys: Collection[str]) -> str:
+    """SHA-256 of a set's names: sorted, one a line, with a final newline."""
+    return hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest()
+
+
+def definition_hash(definition: Mapping[str, Any]) -> str:
+    """The hash of a protocol's definition, as a record keeps it."""
+    kept = {key: value for key, value in definition.items() if key not in ("description", "hash")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def installed(name: str) -> ScoringProtocol | None:
+    """The protocol as `configs/protocol` defines it now; None if there is none of this name."""
+    path = files("configs").joinpath("protocol", f"{name}.yaml")
+    if not path.is_file():
+        return None
+    fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return ScoringProtocol(**{key: value for key, value in fields.items() if key != "_target_"})

@@ -11,6 +11,26 @@ STATUSES = ("verified", "transcribed")
 
 
 @dataclass(frozen=True)
+class Paper:
+    """Where numbers stand.
+
+    Attributes:
+        title: In full.
+        authors: Their family names.
+        venue: With the year.
+    """
+
+    title: str
+    authors: str
+    venue: str
+
+    @property
+    def citation(self) -> str:
+        """First author and venue, as in a running text."""
+        return f"{self.authors.split(',')[0]} et al., {self.venue}"
+
+
+@dataclass(frozen=True)
 class PublishedRow:
     """One row of a paper's table, or one number of its text.
 
@@ -45,7 +65,16 @@ def published_rows() -> list[PublishedRow]:
     Raises:
         ValueError: If a row is not as it should be.
     """
-    return parse_rows(resources.files("evaluation").joinpath("published.yaml").read_text(encoding="utf-8"))
+    return parse_rows(_published_text())
+
+
+def published_papers() -> dict[str, Paper]:
+    """The papers that the rows name, by their keys."""
+    return {key: Paper(**paper) for key, paper in yaml.safe_load(_published_text())["papers"].items()}
+
+
+def _published_text() -> str:
+    return resources.files("evaluation").joinpath("published.yaml").read_text(encoding="utf-8")
 
 
 def parse_rows(text: str) -> list[PublishedRow]:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 SCHEMA = 1
+"""Of run.json."""
+SCORES_SCHEMA = 2
 PACKAGES = ("chromalab", "torch", "torchvision", "pytorch-lightning", "kornia", "webdataset", "hydra-core", "wandb")
 PROJECT = Path(__file__).resolve().parent.parent
 

@@ -1,130 +1,285 @@
-"""Scores a method under a protocol."""
+"""Scores whoever coloured a set's pictures, under a protocol.
+
+The set is scored in parts, each of which ends as a file. A process that is killed loses the part it was at; the same
+command goes on with the others. Several processes (torchrun, srun) take every so many parts, and the first of them then
+does whatever is still missing, so that none waits for another; the scores are those of one process.
+"""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sized
-from itertools import islice
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import torch
 from rich.progress import track
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from evaluation.functional.alpha_beta import rmse_alpha_beta, rmse_alpha_beta_norm
-from evaluation.functional.psnr import psnr
-from evaluation.functional.saturation import saturation
-from evaluation.interval import mean_with_interval
-from evaluation.protocols import ScoringProtocol
-from evaluation.record import SCHEMA, file_sha256
-from lightning_modules.color import to_float, to_uint8
-from lightning_modules.colorizer import Colorizer, ExactLikelihood
+from evaluation.measures import CURVES, MEASURES
+from evaluation.parts import PART, Parts
+from evaluation.protocols import ScoringProtocol, keys_sha256
+from evaluation.record import SCORES_SCHEMA, git_commit, hardware, package_versions, write_json
+from evaluation.report.cases import save_cases
+from evaluation.scorer import Entry, Pictures, Scorer
+from evaluation.statistics import Statistic
+from evaluation.summary import Summary, summarize
+from lightning_modules.colorizer import ExactLikelihood
 
-COLOUR_MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "rmse_alpha_beta": rmse_alpha_beta,
-    "rmse_alpha_beta_norm": rmse_alpha_beta_norm,
-    "psnr": psnr,
-    "saturation": lambda prediction, _: saturation(prediction),
-    "saturation_of_truth": lambda _, truth: saturation(truth),
-}
-PIXEL_WEIGHTED = ("rmse_alpha_beta", "rmse_alpha_beta_norm")
+LARGE_PIECE = 24 * 2**20
+"""Bytes; glibc adapts its thresholds to freed pieces up to 32 MiB."""
+FROM_SAMPLES = ("ms_ssim", "lpips_diversity")
+"""Measures that compare the samples of one picture."""
 
 
-class PictureLoader(Protocol):
-    """A set of pictures, in batches of `rgb`, uint8 (B, 3, H, W), and `key`."""
+@dataclass(frozen=True)
+class PartReader(Dataset[tuple[int, list[dict[str, Any]] | None, str]]):
+    """Reads parts in another process and, where no method has to colour them, scores them there.
 
-    pictures: Sized
-    """The set itself."""
-    batch_size: int
-    """Pictures in a batch, but perhaps the last."""
-    bad_pictures: Sized
-    """Those that had to be left out."""
+    Attributes:
+        scorer: Of the parts.
+        scores: Whether to score them there.
+    """
 
-    def __len__(self) -> int:
-        """Batches."""
+    scorer: Scorer
+    scores: bool
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """The batches."""
+    def __getitem__(self, number: int) -> tuple[int, list[dict[str, Any]] | None, str]:
+        """The part's number, its pictures if they are still to be scored, and what went wrong, in words."""
+        if self.scorer.parts.done(number):
+            return number, None, ""
+        try:
+            items = self.scorer.read(number)
+            if self.scores:
+                self.scorer.score(number, items)
+        except (ValueError, OSError) as error:
+            return number, None, str(error)
+        return number, None if self.scores else [without_tensors(item) for item in items], ""
 
 
 def evaluate(
-    colorizer: Colorizer,
-    loader: PictureLoader,
+    entry: Entry,
+    pictures: Pictures,
     rules: ScoringProtocol,
-    checkpoint: Path,
-    data: dict[str, Any],
+    output: Path,
+    *,
+    data: Mapping[str, Any],
+    whole: Sequence[str] | None = None,
+    networks: Mapping[str, Statistic] | None = None,
+    left_out: Mapping[str, str] | None = None,
     limit: int | None = None,
-) -> dict[str, Any]:
-    """Score a method: what `scores.json` holds.
+    unreadable: Literal["stop", "leave_out"] = "leave_out",
+    workers: int = 0,
+) -> dict[str, Any] | None:
+    """Score an entry: write `scores.json`, `pictures.csv`, `gallery/` and `cases.png`.
 
-    Pictures are scored as they would be saved, in eight bits. Those without any colour are counted, and left out of
-    the colour measures.
+    Pictures are scored as they would be saved, in eight bits.
 
     Args:
-        colorizer: On the device to use.
-        loader: The set.
-        rules: What to measure.
-        checkpoint: Of the method, for the record.
-        data: The set's config, for the record.
-        limit: Score only this many batches; the record then says that the set is not complete.
+        entry: Who is scored.
+        pictures: The set, with predictions unless the entry colours it.
+        rules: What to measure, and how.
+        output: Folder to write to.
+        data: Where the set comes from, for the record.
+        whole: Names of all the set's pictures, if `pictures` are only those that have predictions.
+        networks: Statistics that need a network, by name.
+        left_out: Measures that cannot be had, and why.
+        limit: Score only so many pictures; the record then says that the set is not complete.
+        unreadable: Whether to stop at a picture that cannot be read, or to leave it out: then the set is not complete.
+        workers: Processes that read pictures, and score predictions.
+
+    Returns:
+        What `scores.json` holds; None in all but the first of several processes.
+
+    Raises:
+        ValueError: If nothing can be scored, a prediction does not fit its picture, or a score is no number.
+        OSError: If the set cannot be read any more.
     """
-    generator = torch.Generator(colorizer.device).manual_seed(rules.seed)
-    batches = len(loader) if limit is None else min(limit, len(loader))
-    chosen = rules.choose(min(len(loader.pictures), batches * loader.batch_size))
-    values: dict[str, list[float]] = defaultdict(list)
-    keys: list[str] = []
-    pixels: list[int] = []
-    grey = 0
-    for batch in track(islice(loader, batches), f"scoring by {rules.name}", total=batches):
-        rgb = to_float(batch["rgb"].to(colorizer.device))
-        if isinstance(colorizer, ExactLikelihood):
-            with torch.no_grad():
-                values["bits_per_dim"] += colorizer.bits_per_dim(rgb).tolist()
-        wanted = [len(keys) + index in chosen for index in range(len(rgb))]
-        keys += batch["key"]
-        rgb = rgb[torch.tensor(wanted, device=rgb.device)]
-        has_colour = (rgb.amax(dim=1) > rgb.amin(dim=1)).flatten(1).any(dim=1)
-        grey += int((~has_colour).sum())
-        rgb = rgb[has_colour]
-        if len(rgb):
-            pixels += [rgb.shape[2] * rgb.shape[3]] * len(rgb)
-            for name, scores in colour_scores(colorizer, rgb, rules.samples, generator).items():
-                values[name] += scores
-    metrics: dict[str, Any] = {
-        name: mean_with_interval(scores, pixels if name in PIXEL_WEIGHTED else None, rules.seed)
-        for name, scores in values.items()
+    started = time.time()
+    left_out = {**(left_out or {}), **unavailable(entry, rules)}
+    measures = [name for name in rules.measures if name not in left_out]
+    keys, whole = pictures.keys, whole or pictures.keys
+    wanted = {whole[place] for place in rules.chosen(whole)}
+    chosen = [place for place, key in enumerate(keys) if key in wanted]
+    others = [place for place, key in enumerate(keys) if key not in wanted] if "bits_per_dim" in measures else []
+    places = [*chosen, *others][:limit]
+    plan = [places[start : start + PART] for start in range(0, len(places), PART)]
+    record: dict[str, Any] = {
+        "schema": SCORES_SCHEMA,
+        "method": entry.method,
+        "variant": entry.variant,
+        "kind": entry.kind,
+        "source": entry.source,
+        "hyper_parameters": dict(entry.colorizer.hparams) if entry.colorizer else {},
+        "protocol": rules.definition,
+        "set": {"data": dict(data)},
     }
-    if isinstance(colorizer, ExactLikelihood):
-        metrics["bits_per_dim"]["space"] = colorizer.likelihood_space
-    return {
-        "schema": SCHEMA,
-        "protocol": {**vars(rules), "hash": rules.hash},
-        "method": type(colorizer).__name__,
-        "checkpoint": {"path": str(checkpoint), "sha256": file_sha256(checkpoint)},
-        "hyper_parameters": dict(colorizer.hparams),
-        "set": {
-            "data": data,
-            "keys_sha256": hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest(),
-            "complete": len(keys) == len(loader.pictures),
-        },
-        "pictures": {
-            "all": len(keys),
-            "coloured": len(pixels),
-            "grey": grey,
-            "unreadable": len(loader.bad_pictures),
-        },
-        "metrics": metrics,
+    commit, planned = git_commit(), [keys[place] for place in places]
+    identity = json.dumps([record, planned, sorted(left_out), commit], sort_keys=True, default=str)
+    parts = Parts(output / "parts" / hashlib.sha256(identity.encode()).hexdigest()[:12], len(plan))
+    parts.folder.mkdir(parents=True, exist_ok=True)
+    shown = rules.gallery([key for key in planned if key in wanted])
+    scorer = Scorer(
+        entry,
+        pictures,
+        rules,
+        plan,
+        frozenset(chosen),
+        frozenset(statistics_wanted(measures)),
+        networks or {},
+        parts,
+        (frozenset(shown), output / "gallery"),
+        unreadable,
+    )
+    rank, processes = process_of_how_many()
+    mine = range(rank, parts.count, processes)
+    others_parts = sorted(set(range(parts.count)) - set(mine), reverse=True) if rank == 0 else []
+    score_parts(scorer, [number for number in [*mine, *others_parts] if not parts.done(number)], workers)
+    if rank:
+        return None
+
+    summary = summarize(parts, rules, measures, output / "pictures.csv")
+    if isinstance(entry.colorizer, ExactLikelihood) and "bits_per_dim" in summary.metrics:
+        summary.metrics["bits_per_dim"]["space"] = entry.colorizer.likelihood_space
+    save_cases(scorer, summary, output)
+    scored = set(planned) - set(summary.unreadable)
+    complete = scored >= (wanted if not others else set(whole))
+    named = complete and rules.grants_name(whole)
+    record["set"] |= {
+        "label": label_of(rules, len(scored), named, complete),
+        "named": named,
+        "complete": complete,
+        "keys_sha256": keys_sha256(whole if complete else scored),
+        "pictures": len(whole) if complete else len(scored),
     }
+    scores = {
+        **record,
+        "pictures": {**{"all": summary.counts["read"]}, **summary.picture_counts},
+        "metrics": summary.metrics,
+        "left_out": left_out,
+        "curves": summary.curves,
+        "gallery": shown,
+        "notes": notes(entry, rules, summary),
+        "commit": commit,
+        "packages": package_versions(),
+        "hardware": hardware(),
+        "command": " ".join(sys.argv),
+        "scored": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "wall_seconds": round(time.time() - started, 1),
+    }
+    write_json(output / "scores.json", scores)
+    shutil.rmtree(parts.folder.parent, ignore_errors=True)
+    return scores
 
 
-def colour_scores(
-    colorizer: Colorizer, rgb: Tensor, samples: int, generator: torch.Generator
-) -> dict[str, list[float]]:
-    """Each colour measure of each picture, the mean over its samples."""
-    drawn = colorizer.colorize(colorizer.luminance(rgb), samples=samples, generator=generator)
-    drawn = to_float(to_uint8(drawn)).flatten(0, 1)
-    truth = rgb.repeat_interleave(samples, dim=0)
-    return {
-        name: measure(drawn, truth).unflatten(0, (len(rgb), samples)).mean(dim=1).tolist()
-        for name, measure in COLOUR_MEASURES.items()
-    }
+def score_parts(scorer: Scorer, numbers: Sequence[int], workers: int) -> None:
+    """Score these parts, but those that another process has done by then.
+
+    Raises:
+        ValueError: If a picture cannot be scored.
+        OSError: If the set cannot be read, or a worker dies.
+    """
+    colorizer = scorer.entry.colorizer
+    there = colorizer is None and not scorer.networks
+    loader = DataLoader(
+        PartReader(scorer, scores=there),
+        batch_size=None,
+        sampler=numbers,
+        num_workers=min(workers, len(numbers)),
+        collate_fn=as_it_is,
+        worker_init_fn=keep_memory,
+        generator=torch.Generator(),
+    )
+    for number, items, failure in track(killed_as_error(loader), f"scoring by {scorer.rules.name}", len(numbers)):
+        if failure:
+            raise ValueError(failure)
+        if items is not None and not scorer.parts.done(number):
+            scorer.score(number, [with_tensors(item) for item in items])
+
+
+def killed_as_error(loader: Iterable[Any]) -> Iterator[Any]:
+    """What a loader gives; a worker that is killed, for want of memory say, is an error in words."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OSError("a process that reads pictures was killed; if memory ran out, give workers=1 or 0") from error
+
+
+def unavailable(entry: Entry, rules: ScoringProtocol) -> dict[str, str]:
+    """The protocol's measures that this entry cannot have, and why."""
+    reasons = {}
+    if not isinstance(entry.colorizer, ExactLikelihood):
+        reasons["bits_per_dim"] = f"{entry.method} has no exact likelihood"
+    if entry.samples < 2:
+        reasons |= dict.fromkeys(FROM_SAMPLES, "it compares samples of one picture, and there is one of each")
+    return {name: reason for name, reason in reasons.items() if name in rules.measures}
+
+
+def statistics_wanted(measures: Sequence[str]) -> set[str]:
+    """Statistics of coloured pictures that these measures, and the curves beside them, are made from."""
+    colour = [name for name in measures if name != "bits_per_dim"]
+    curves = [curve for curve in CURVES.values() if curve.measure in colour]
+    found = [MEASURES[name].statistics for name in colour] + [curve.statistics for curve in curves]
+    return {"pictures", "pixels", "exact"}.union(*found)
+
+
+def process_of_how_many() -> tuple[int, int]:
+    """This process's number among those that torchrun or srun started for one command, and how many they are."""
+    for rank, world_size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        if rank in os.environ and world_size in os.environ:
+            return int(os.environ[rank]), int(os.environ[world_size])
+    return 0, 1
+
+
+def label_of(rules: ScoringProtocol, pictures: int, named: bool, complete: bool) -> str:
+    """What a table calls the set: by the protocol's name for it only if it is that set, and whole."""
+    count = f"{pictures:,} picture{'s' * (pictures != 1)}"
+    if named:
+        return str(rules.set)
+    return count if complete else f"subset of {count}"
+
+
+def notes(entry: Entry, rules: ScoringProtocol, summary: Summary) -> list[str]:
+    """What a reader of the scores should know, in sentences."""
+    found = []
+    counts, coloured = summary.counts, summary.picture_counts["coloured"]
+    for name, what in (
+        ("grey_prediction", "predictions have no colour at all"),
+        ("mislabelled", "predictions hold another format than their suffix says"),
+        ("lossy", "predictions are JPEGs, whose chroma is coarser than what the method made"),
+    ):
+        if counts[name]:
+            found.append(f"{counts[name]:,} of {coloured:,} {what}")
+    if rules.samples and entry.samples < rules.samples:
+        found.append(f"{rules.name} asks for {rules.samples} samples of each picture; here {entry.samples} was given")
+    return found
+
+
+def keep_memory(_: int) -> None:
+    """Have the C library keep what is freed: after one large piece is, it no longer asks the system for each picture's.
+
+    Half of the time went into such page faults.
+    """
+    torch.empty(LARGE_PIECE, dtype=torch.uint8)
+
+
+def as_it_is(part: Any) -> Any:
+    """What `PartReader` made needs no conversion."""
+    return part
+
+
+def without_tensors(item: dict[str, Any]) -> dict[str, Any]:
+    """As arrays, which travel in a message; tensors would each take a file descriptor."""
+    return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in item.items()}
+
+
+def with_tensors(item: dict[str, Any]) -> dict[str, Any]:
+    """As tensors again."""
+    return {name: torch.from_numpy(value) if hasattr(value, "dtype") else value for name, value in item.items()}

@@ -1,5 +1,6 @@
 """RMSE in alpha-beta, as Larsson et al. 2016 report it (section 5.1, equation 9; after Deshpande et al. 2015)."""
 
+import torch
 from torch import Tensor
 
 from lightning_modules.color import rgb_to_alpha_beta
@@ -23,6 +24,10 @@ def rmse_alpha_beta(prediction: Tensor, truth: Tensor) -> Tensor:
 
 def rmse_alpha_beta_norm(prediction: Tensor, truth: Tensor) -> Tensor:
     """The error as equation 9 prints it: the norm of each pixel's (alpha, beta) error, averaged over the picture."""
+    return alpha_beta_distance(prediction, truth).mean(dim=(1, 2))
+
+
+def alpha_beta_distance(prediction: Tensor, truth: Tensor) -> Tensor:
+    """The norm of each pixel's (alpha, beta) error: (B, H, W) of RGB in [0, 1], (B, 3, H, W)."""
     difference = rgb_to_alpha_beta(prediction) - rgb_to_alpha_beta(truth)
-    norm: Tensor = difference.norm(dim=1)
-    return norm.mean(dim=(1, 2))
+    return torch.hypot(*difference.unbind(1))

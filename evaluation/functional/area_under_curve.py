@@ -11,7 +11,7 @@ curve.
 import torch
 from torch import Tensor
 
-from evaluation.functional.histogram import counts_by_row
+from evaluation.functional.histogram import counts_by_row, shares_within
 from lightning_modules.color import full_precision, rgb_to_lab
 
 LARGEST_DISTANCE = 150
@@ -22,15 +22,28 @@ COLORS = GRID_SIDE**2
 """Points of the grid, many of them outside sRGB."""
 
 
-def ab_distance(prediction: Tensor, truth: Tensor) -> Tensor:
-    """The distance of each pixel in CIELab ab, whatever its L: (B, H, W) of RGB in [0, 1], (B, 3, H, W)."""
-    difference = rgb_to_lab(prediction)[:, 1:] - rgb_to_lab(truth)[:, 1:]
-    return torch.hypot(difference[:, 0], difference[:, 1])
-
-
 def threshold_index(prediction: Tensor, truth: Tensor) -> Tensor:
-    """The least of the thresholds 0, 1, ..., 150 that each pixel's distance is within, 151 beyond: int64 (B, H, W)."""
-    return ab_distance(prediction, truth).ceil().long().clamp(max=LARGEST_DISTANCE + 1)
+    """The least of the thresholds 0, 1, ..., 150 that each pixel's distance in ab is within, whatever its L; else 151.
+
+    Args:
+        prediction: RGB in [0, 1], (B, 3, H, W).
+        truth: RGB in [0, 1], (B, 3, H, W).
+
+    Returns:
+        Int32 (B, H, W).
+    """
+    return threshold_index_of_lab(rgb_to_lab(prediction), rgb_to_lab(truth))
+
+
+def threshold_index_of_lab(prediction: Tensor, truth: Tensor) -> Tensor:
+    """`threshold_index` of CIELab, (B, 3, H, W)."""
+    distance = torch.hypot(*(prediction[:, 1:] - truth[:, 1:]).unbind(1))
+    return distance.ceil_().clamp_(max=LARGEST_DISTANCE + 1).int()
+
+
+def threshold_counts(indices: Tensor, weights: Tensor | None = None) -> Tensor:
+    """How many pixels have each `threshold_index`, or what they weigh: float64 (B, 152), of both (B, H, W)."""
+    return counts_by_row(indices.flatten(1), LARGEST_DISTANCE + 2, None if weights is None else weights.flatten(1))
 
 
 @full_precision
@@ -45,14 +58,7 @@ def within_thresholds(prediction: Tensor, truth: Tensor, weights: Tensor | None 
     Returns:
         Float64 (B, 151), rising to at most 1; NaN for a picture without weight.
     """
-    indices = threshold_index(prediction, truth).flatten(1)
-    counts = counts_by_row(indices, LARGEST_DISTANCE + 2, None if weights is None else weights.flatten(1))
-    return shares_within(counts)
-
-
-def shares_within(counts: Tensor) -> Tensor:
-    """From counts of pixels by threshold, (..., 152), the last beyond 150, to shares within each, (..., 151)."""
-    return counts.cumsum(dim=-1)[..., :-1] / counts.sum(dim=-1, keepdim=True)
+    return shares_within(threshold_counts(threshold_index(prediction, truth), weights))
 
 
 def area_under_curve(shares: Tensor) -> Tensor:
@@ -61,9 +67,15 @@ def area_under_curve(shares: Tensor) -> Tensor:
 
 
 def color_index(truth: Tensor) -> Tensor:
-    """The point of the grid nearest to each pixel's ab: int64 (B, H, W) in 0..528, of RGB in [0, 1], (B, 3, H, W)."""
-    a, b = (rgb_to_lab(truth)[:, 1:] / GRID).round().long().clamp(-(GRID_SIDE // 2), GRID_SIDE // 2).unbind(1)
-    return (a + GRID_SIDE // 2) * GRID_SIDE + b + GRID_SIDE // 2
+    """The point of the grid nearest to each pixel's ab: int32 (B, H, W) in 0..528, of RGB in [0, 1], (B, 3, H, W)."""
+    return color_index_of_lab(rgb_to_lab(truth))
+
+
+def color_index_of_lab(truth: Tensor) -> Tensor:
+    """`color_index` of CIELab, (B, 3, H, W)."""
+    half = GRID_SIDE // 2
+    a, b = (truth[:, 1:] / GRID).round_().clamp_(-half, half).add_(half).unbind(1)
+    return (GRID_SIDE * a).add_(b).int()
 
 
 def color_counts(truth: Tensor) -> Tensor:
@@ -72,6 +84,24 @@ def color_counts(truth: Tensor) -> Tensor:
     Their sum over a set's pictures is the prior of `rebalancing_weights`.
     """
     return counts_by_row(color_index(truth).flatten(1), COLORS)
+
+
+def color_areas(colors: Tensor, thresholds: Tensor) -> Tensor:
+    """What the pixels of each true colour add to the area under the curve, so that no curve needs to be kept.
+
+    A pixel adds what its own curve has, a step at its threshold, of which the trapezia leave half an interval out. A
+    set's `area_under_curve` is the sum of these over all colours by that of `color_counts`; the rebalanced one is the
+    mean over the colours that occur of each colour's own quotient.
+
+    Args:
+        colors: `color_index` of the truth, (B, H, W).
+        thresholds: `threshold_index`, (B, H, W).
+
+    Returns:
+        Float64 (B, 529), in pixels: a pixel that is right adds 1.
+    """
+    areas = (LARGEST_DISTANCE + 0.5 - thresholds).clamp_(0, LARGEST_DISTANCE)
+    return counts_by_row(colors.flatten(1), COLORS, areas.flatten(1)) / LARGEST_DISTANCE
 
 
 @full_precision

@@ -39,26 +39,31 @@ def lab_histogram(rgb: Tensor, bin_width: float = 1.0) -> Tensor:
     Raises:
         ValueError: If the bins do not fill the range.
     """
+    return lab_histogram_of_lab(rgb_to_lab(rgb), bin_width)
+
+
+def lab_histogram_of_lab(lab: Tensor, bin_width: float = 1.0) -> Tensor:
+    """`lab_histogram` of CIELab, (B, 3, H, W)."""
     bins = number_of_bins(bin_width)
-    ab = rgb_to_lab(rgb)[:, 1:].flatten(0, 1).flatten(1)
-    indices = ((ab + LARGEST_AB) / bin_width).floor().long().clamp(0, bins - 1)
-    return counts_by_row(indices, bins).view(len(rgb), 2, bins)
+    ab = lab[:, 1:].flatten(0, 1).flatten(1)
+    indices = (ab + LARGEST_AB).div_(bin_width).clamp_(0, bins - 1).int()  # which rounds down
+    return counts_by_row(indices, bins).view(len(lab), 2, bins)
 
 
 def histogram_intersection(first: Tensor, second: Tensor) -> Tensor:
     """The overlap of two pairs of histograms: the sum of the minima of their shares.
 
     Args:
-        first: Counts of a and of b, pooled over a set, (2, bins).
-        second: Those of the other set, (2, bins).
+        first: Counts of a and of b, pooled over a set, (..., 2, bins).
+        second: Those of the other set, (..., 2, bins).
 
     Returns:
-        (2,), of a and of b, from 0, nothing in common, to 1, the same shares.
+        (..., 2), of a and of b, from 0, nothing in common, to 1, the same shares.
 
     Raises:
         ValueError: If a histogram is empty.
     """
-    if not (first.sum(dim=1).all() and second.sum(dim=1).all()):
+    if not (first.sum(dim=-1).all() and second.sum(dim=-1).all()):
         raise ValueError("a histogram without pixels has no intersection with another; check the set")
-    shares = [counts.double() / counts.sum(dim=1, keepdim=True) for counts in (first, second)]
-    return torch.minimum(*shares).sum(dim=1)
+    shares = [counts.double() / counts.sum(dim=-1, keepdim=True) for counts in (first, second)]
+    return torch.minimum(*shares).sum(dim=-1)

@@ -3,8 +3,8 @@
 Guadarrama et al. 2017, Figure 10, draw the histogram over pairs of samples of one picture.
 """
 
+import torch
 from torch import Tensor
-from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from evaluation.functional.precision import exact_convolutions
 from lightning_modules.color import full_precision
@@ -13,6 +13,8 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales, the finest first (Wang et al. 2003, section 3.2)."""
 SMALLEST_SIDES = {5: 176, 4: 99, 3: 44, 2: 22, 1: 11}
 """The least shorter side for so many scales: the window of 11 pixels must fit the coarsest; torchmetrics wants 99."""
+SIMILARITY_EDGES = torch.arange(101, dtype=torch.float64) / 100
+"""Of the histogram over pairs of samples."""
 
 
 def scales_for(side: int) -> int:
@@ -46,6 +48,8 @@ def ms_ssim(first: Tensor, second: Tensor) -> Tensor:
         ValueError: If a side is under 11 pixels.
     """
     weights = WEIGHTS[: scales_for(min(first.shape[2:]))]
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure  # takes seconds
+
     with exact_convolutions():
         similarity: Tensor = multiscale_structural_similarity_index_measure(
             first,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lightning_modules.color import rgb_to_lab
+from lightning_modules.color import full_precision, rgb_to_lab
 
 
 def saturation(rgb: Tensor) -> Tensor:
@@ -15,7 +15,14 @@ def saturation(rgb: Tensor) -> Tensor:
     Returns:
         (B,), in percent.
     """
-    luminance, a, b = rgb_to_lab(rgb).unbind(1)
-    chroma = torch.hypot(a, b)
-    length = torch.hypot(chroma, luminance)
-    return 100 * torch.where(length > 0, chroma / torch.where(length > 0, length, 1), 0).mean(dim=(1, 2))
+    return saturation_of_lab(rgb_to_lab(rgb))
+
+
+@full_precision
+def saturation_of_lab(lab: Tensor) -> Tensor:
+    """`saturation` of CIELab, (B, 3, H, W)."""
+    luminance, a, b = lab.unbind(1)
+    chroma = a.square() + b.square()
+    length = chroma + luminance.square()
+    smallest = torch.finfo(lab.dtype).tiny  # black has neither
+    return 100 * (chroma / length.clamp(min=smallest)).sqrt().mean(dim=(1, 2))

@@ -1,7 +1,6 @@
 """Structural similarity (Wang et al. 2004)."""
 
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from evaluation.functional.precision import exact_convolutions
 from lightning_modules.color import full_precision
@@ -27,6 +26,8 @@ def ssim(prediction: Tensor, truth: Tensor) -> Tensor:
     """
     if min(truth.shape[2:]) < WINDOW:
         raise ValueError(f"SSIM wants pictures of at least {WINDOW} pixels a side, not {min(truth.shape[2:])}")
+    from torchmetrics.functional.image import structural_similarity_index_measure  # takes seconds
+
     with exact_convolutions():
         similarity = structural_similarity_index_measure(prediction, truth, data_range=1.0, reduction="none")
     assert isinstance(similarity, Tensor)  # a pair only where the full picture is asked for

@@ -9,10 +9,9 @@ from evaluation.functional.area_under_curve import (
     LARGEST_DISTANCE,
     area_under_curve,
     color_index,
-    shares_within,
     threshold_index,
 )
-from evaluation.functional.histogram import counts_by_row
+from evaluation.functional.histogram import counts_by_row, shares_within
 
 
 class AreaUnderCurve(Metric):

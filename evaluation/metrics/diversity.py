@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from evaluation.functional.histogram import counts_by_row
+from evaluation.functional.histogram import counts_between
 from evaluation.functional.ms_ssim import ms_ssim, pairs
 
 
@@ -42,11 +42,10 @@ class Diversity(Metric):
         Raises:
             ValueError: If there is only one sample of each.
         """
-        bins = len(self.histogram)
+        edges = torch.linspace(0, 1, len(self.histogram) + 1, dtype=torch.float64)
         for first, second in self.choose(samples.shape[1]):  # one pair at a time, so that memory stays small
             values = self.measure(samples[:, first], samples[:, second]).double()
-            indices = (values * bins).floor().long().clamp(0, bins - 1)
-            self.histogram += counts_by_row(indices.unsqueeze(0), bins).squeeze(0)
+            self.histogram += counts_between(values, edges)
             self.total += values.sum()
 
     def compute(self) -> dict[str, Tensor]:

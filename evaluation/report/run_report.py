@@ -11,15 +11,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-UNITS = {"bits_per_dim": "bits", "psnr": "dB", "saturation": "%", "saturation_of_truth": "%"}
-TITLES = {
-    "bits_per_dim": "Bits per dimension",
-    "rmse_alpha_beta": "RMSE alpha-beta, per channel as published",
-    "rmse_alpha_beta_norm": "RMSE alpha-beta, norm as printed in equation 9",
-    "psnr": "PSNR",
-    "saturation": "Saturation",
-    "saturation_of_truth": "Saturation of the truth",
-}
+from evaluation.measures import MEASURES
 
 
 def write_report(directory: Path, run: dict[str, Any], scores: dict[str, Any], sheet: Image.Image) -> Path:
@@ -44,7 +36,7 @@ def write_report(directory: Path, run: dict[str, Any], scores: dict[str, Any], s
         run_id=directory.name,
         scores=scores,
         metrics=[
-            {"title": TITLES.get(name, name), "unit": UNITS.get(name, ""), **score}
+            {"title": MEASURES[name].title, "unit": MEASURES[name].unit, **score}
             for name, score in scores["metrics"].items()
         ],
         curve=loss_curve(directory / "logs"),

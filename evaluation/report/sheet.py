@@ -1,6 +1,7 @@
 """Contact sheets: pictures in rows, a caption over each column."""
 
 from collections.abc import Sequence
+from importlib.resources import files
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -10,7 +11,9 @@ from lightning_modules.color import to_float, to_uint8
 from lightning_modules.colorizer import Colorizer, Reconstruction
 
 GAP = 6
-CAPTION_SIZE = 13
+FONT = "mpl-data/fonts/ttf/DejaVuSans.ttf"
+"""In matplotlib, with Greek letters, which Pillow's own font has not."""
+CAPTION_SIZE = 12
 CAPTION_HEIGHT = 20
 PAPER, INK = "white", "#333333"
 
@@ -20,26 +23,38 @@ def to_image(rgb: Tensor) -> Image.Image:
     return Image.fromarray(to_uint8(to_float(rgb)).permute(1, 2, 0).cpu().numpy())
 
 
-def contact_sheet(rows: Sequence[Sequence[Tensor]], captions: Sequence[str], cell_height: int = 128) -> Image.Image:
+def contact_sheet(
+    rows: Sequence[Sequence[Tensor]],
+    captions: Sequence[str],
+    cell_height: int = 128,
+    labels: Sequence[str] = (),
+    title: str = "",
+) -> Image.Image:
     """Lay pictures out in rows of one height.
 
     Args:
         rows: RGB pictures, (3, H, W); those of a row have one size.
         captions: One for each column.
         cell_height: Of every picture, in pixels; small pictures are enlarged without smoothing.
+        labels: One for each row, to its left.
+        title: Above all.
     """
     cells = [[fit(to_image(picture), cell_height) for picture in row] for row in rows]
     widths = [max(row[column].width for row in cells) for column in range(len(captions))]
-    font = ImageFont.load_default(CAPTION_SIZE)
+    font = ImageFont.truetype(str(files("matplotlib") / FONT), CAPTION_SIZE)
     widths = [max(width, int(font.getlength(text)) + 2) for width, text in zip(widths, captions, strict=True)]
-    size = (sum(widths) + GAP * (len(widths) + 1), CAPTION_HEIGHT + len(cells) * (cell_height + GAP) + GAP)
-    sheet = Image.new("RGB", size, PAPER)
+    left = GAP + max((int(font.getlength(label)) + 2 * GAP for label in labels), default=0)
+    top = CAPTION_HEIGHT * (2 if title else 1)
+    width = max(left + sum(widths) + GAP * len(widths), int(font.getlength(title)) + 2 * GAP)
+    sheet = Image.new("RGB", (width, top + len(cells) * (cell_height + GAP) + GAP), PAPER)
     pen = ImageDraw.Draw(sheet)
-    left = GAP
+    pen.text((GAP, 4), title, fill=INK, font=font)
+    for number, label in enumerate(labels):
+        pen.text((GAP, top + number * (cell_height + GAP) + 4), label, fill=INK, font=font)
     for column, width in enumerate(widths):
-        pen.text((left, 4), captions[column], fill=INK, font=font)
+        pen.text((left, top - CAPTION_HEIGHT + 4), captions[column], fill=INK, font=font)
         for number, row in enumerate(cells):
-            sheet.paste(row[column], (left, CAPTION_HEIGHT + number * (cell_height + GAP)))
+            sheet.paste(row[column], (left, top + number * (cell_height + GAP)))
         left += width + GAP
     return sheet
 

@@ -5,15 +5,25 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.report.run_report import TITLES, UNITS
+from evaluation.measures import MEASURES
 
 
 def print_scores(scores: dict[str, Any]) -> None:
-    """Print `scores.json` as a table: mean, 95% interval, number of pictures."""
+    """Print `scores.json` as a table: mean, 95% interval, number of pictures; and below it what is missing, and why."""
     table = Table(title=f"{scores['method']} by {scores['protocol']['name']}", title_justify="left")
     for heading in ("measure", "mean", "95% interval", "pictures"):
         table.add_column(heading, justify="left" if heading == "measure" else "right")
     for name, score in scores["metrics"].items():
-        mean = f"{score['value']:.3f} {UNITS.get(name, '')}".strip()
-        table.add_row(TITLES.get(name, name), mean, f"{score['low']:.3f} to {score['high']:.3f}", str(score["n"]))
-    Console().print(table)
+        measure = MEASURES[name]
+        interval = "" if score["low"] is None else f"{score['low']:.3f} to {score['high']:.3f}"
+        table.add_row(measure.title, f"{score['value']:.3f} {measure.unit}".strip(), interval, f"{score['n']:,}")
+    console = Console()
+    console.print(table)
+    counts = scores["pictures"]
+    console.print(
+        f"{scores['set']['label']}: {counts['coloured']:,} coloured, {counts['grey']:,} grey, "
+        f"{counts['unreadable']:,} unreadable",
+        highlight=False,
+    )
+    for note in [*scores["notes"], *(f"without {name}: {why}" for name, why in scores["left_out"].items())]:
+        console.print(note, style="yellow", highlight=False, soft_wrap=True)

@@ -55,10 +55,10 @@ def test_a_run_leaves_its_records_and_report(trained: Path) -> None:
     assert record["config"]["model"]["resolution"] == 16
     assert record["tracking_id"].startswith(f"pic_photos-{trained.name}-")
     assert record["wall_seconds"] > 0
-    assert scores["checkpoint"]["sha256"] == file_sha256(trained / "checkpoints" / "best.ckpt")
-    assert scores["pictures"] == {"all": 3, "coloured": 3, "grey": 0, "unreadable": 0}
-    wanted = {"bits_per_dim", "rmse_alpha_beta", "rmse_alpha_beta_norm", "psnr", "saturation", "saturation_of_truth"}
-    assert scores["metrics"].keys() == wanted
+    assert scores["source"]["sha256"] == file_sha256(trained / "checkpoints" / "best.ckpt")
+    counts = {"all": 3, "coloured": 3, "grey": 0, "unreadable": 0, "exact": 0, "grey_predictions": 0}
+    assert scores["pictures"] == counts
+    assert list(scores["metrics"]) == scores["protocol"]["measures"]
     assert "CIELab a and b at 4x4" in scores["metrics"]["bits_per_dim"]["space"]
     for score in scores["metrics"].values():
         assert score["low"] <= score["value"] <= score["high"]
@@ -105,7 +105,9 @@ def test_a_checkpoint_is_scored(trained: Path, tmp_path: Path) -> None:
     assert ours["protocol"]["hash"] == theirs["protocol"]["hash"]
     assert ours["set"]["keys_sha256"] == theirs["set"]["keys_sha256"]
     assert ours["set"]["complete"]
-    assert Image.open(tmp_path / "out" / "pictures.png").width > 300
+    assert Image.open(tmp_path / "out" / "cases.png").width > 300
+    assert Image.open(tmp_path / "out" / "diversity.png").width > 300
+    assert len(list((tmp_path / "out" / "gallery").glob("*_truth.png"))) == 3
 
 
 def test_photos_of_every_kind_are_coloured(trained: Path, photo_folder: Path, tmp_path: Path) -> None:
@@ -170,7 +172,7 @@ def test_a_published_experiment_runs_a_few_steps(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     (directory,) = (tmp_path / "runs" / "debug").iterdir()
     scores = json.loads((directory / "scores.json").read_text())
-    assert scores["pictures"] == {"all": 2, "coloured": 1, "grey": 0, "unreadable": 0}
+    assert scores["pictures"] | {"all": 2, "coloured": 1, "grey": 0, "unreadable": 0} == scores["pictures"]
     assert not scores["set"]["complete"]
 
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from evaluation import comparison
 from evaluation.comparison import FLIPS, paired_comparison, sign_flip_p_value
+from evaluation.leaderboard.rows import find_rows
+from tests.unit.scored import change_record, record_of, write_scored
 
 
 def scores(values: NDArray[np.float64]) -> Mapping[str, float]:
@@ -117,3 +120,39 @@ def test_a_score_that_is_no_number_is_named(wrong: float) -> None:
     for first, second in ((1.0, wrong), (wrong, 1.0)):
         with pytest.raises(ValueError, match="picture b scored"):
             paired_comparison({"a": 1.0, "b": first}, {"a": 2.0, "b": second}, seed=0)
+
+
+def test_two_directories_are_compared_by_every_measure_they_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    first, second = (write_scored(tmp_path / name, name, quality) for name, quality in (("LRAC", 0.9), ("CIC", 0.5)))
+    comparison.main([str(first), str(second)])
+    shown = capsys.readouterr().out
+    one, other = record_of(first)["metrics"], record_of(second)["metrics"]
+    assert "LRAC minus CIC by lrac_cval1k" in shown
+    psnr = next(line for line in shown.splitlines() if "PSNR dB" in line)
+    assert f"{one['psnr']['value'] - other['psnr']['value']:+.4f}" in psnr
+    error = next(line for line in shown.splitlines() if "RMSE αβ " in line)
+    assert f"{one['rmse_alpha_beta']['value'] - other['rmse_alpha_beta']['value']:+.4f}" in error
+    assert "Intersection" not in shown
+
+
+def test_what_was_scored_otherwise_is_not_compared(tmp_path: Path) -> None:
+    first = write_scored(tmp_path / "a", "LRAC", 0.9)
+    second = write_scored(tmp_path / "b", "LRAC", 0.9, "lrac_ctest10k")
+    with pytest.raises(ValueError, match="differ in their protocol"):
+        comparison.compare(*find_rows([first, second]))
+    third = write_scored(tmp_path / "c", "LRAC", 0.9)
+    change_record(third, set=record_of(third)["set"] | {"keys_sha256": "cd" * 32})
+    with pytest.raises(ValueError, match="differ in their set of pictures"):
+        comparison.compare(*find_rows([first, third]))
+    (third / "pictures.csv").unlink()
+    change_record(third, set=record_of(first)["set"])
+    with pytest.raises(ValueError, match="share no measure"):
+        comparison.compare(*find_rows([first, third]))
+
+
+def test_the_command_of_a_comparison_ends_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^error: .*scores\.json"):
+        comparison.main([str(tmp_path), str(tmp_path)])

@@ -22,12 +22,11 @@ from evaluation.functional.area_under_curve import (
 )
 from evaluation.functional.ciede2000 import ciede2000, ciede2000_of_lab
 from evaluation.functional.colorfulness import colorfulness, colorfulness_abs
-from evaluation.functional.error_distribution import cumulative_error, psnr_histogram
+from evaluation.functional.error_distribution import ERROR_EDGES, cumulative_error
+from evaluation.functional.histogram import counts_between
 from evaluation.functional.lab_histogram import histogram_intersection, lab_histogram
 from evaluation.functional.psnr import psnr_geometric_mean
 from tests.unit.photographs import photograph_pair, random_pair
-
-EDGES = torch.linspace(0, 1, 21)
 
 # Sharma, Wu and Dalal 2005, Table 1: two Lab colours and their difference.
 SHARMA = [
@@ -230,7 +229,7 @@ def test_a_prior_of_other_pictures_is_refused() -> None:
 
 def test_cumulative_error_is_that_of_numpy(pair: tuple[Tensor, Tensor]) -> None:
     prediction, truth = pair
-    shares = cumulative_error(prediction, truth, EDGES)
+    shares = cumulative_error(prediction, truth)
     for index in range(len(truth)):
         errors = []
         for one, other in zip(prediction[index].flatten(1).T.tolist(), truth[index].flatten(1).T.tolist(), strict=True):
@@ -240,25 +239,25 @@ def test_cumulative_error_is_that_of_numpy(pair: tuple[Tensor, Tensor]) -> None:
                 alphas.append((blue - (red + green) / 2) / lightness)
                 betas.append((red - green) / lightness)
             errors.append(math.sqrt(((alphas[0] - alphas[1]) ** 2 + (betas[0] - betas[1]) ** 2) / 2))
-        wanted = [np.mean(np.array(errors) <= edge) for edge in EDGES.tolist()]
+        wanted = [np.mean(np.array(errors) <= edge) for edge in ERROR_EDGES.tolist()]
         np.testing.assert_allclose(shares[index].numpy(), wanted, atol=1.5 / len(errors))
         assert np.mean(errors) == pytest.approx(rmse_alpha_beta(prediction, truth)[index].item(), rel=1e-4)
 
 
 def test_the_truth_has_no_error_anywhere(pair: tuple[Tensor, Tensor]) -> None:
-    assert (cumulative_error(pair[1], pair[1], EDGES) == 1).all()
+    assert (cumulative_error(pair[1], pair[1]) == 1).all()
 
 
-def test_psnr_histogram_is_that_of_numpy() -> None:
+def test_counts_between_edges_are_those_of_numpy() -> None:
     values = torch.from_numpy(np.random.default_rng(0).uniform(10, 40, 500)).float()
     edges = torch.arange(10, 41).float()
     wanted, _ = np.histogram(values.numpy(), bins=edges.numpy())
-    assert psnr_histogram(values, edges).tolist() == wanted.tolist()
+    assert counts_between(values, edges).tolist() == wanted.tolist()
 
 
-def test_psnr_histogram_loses_no_picture() -> None:
+def test_the_outer_bins_hold_what_lies_beyond() -> None:
     edges = torch.tensor([10.0, 20, 30])
-    assert psnr_histogram(torch.tensor([3.0, 10, 19.9, 20, 30, 100]), edges).tolist() == [3, 3]
+    assert counts_between(torch.tensor([3.0, 10, 19.9, 20, 30, 100]), edges).tolist() == [3, 3]
 
 
 def test_geometric_mean_of_psnr() -> None:
@@ -278,7 +277,7 @@ def test_geometric_mean_of_psnr() -> None:
         lambda prediction, truth: colorfulness(prediction),
         lambda prediction, truth: colorfulness_abs(prediction),
         lambda prediction, truth: lab_histogram(prediction),
-        lambda prediction, truth: cumulative_error(prediction, truth, EDGES),
+        cumulative_error,
         lambda prediction, truth: rebalancing_weights(truth, color_counts(truth).sum(dim=0)),
         ciede2000,
         within_thresholds,

@@ -21,13 +21,14 @@ from evaluation.functional.area_under_curve import (
     within_thresholds,
 )
 from evaluation.functional.colorfulness import colorfulness, colorfulness_abs
+from evaluation.functional.error_distribution import ERROR_EDGES, PSNR_EDGES
 from evaluation.functional.lab_histogram import histogram_intersection, lab_histogram
 from evaluation.functional.ms_ssim import first_against_rest, ms_ssim, pairs
 from evaluation.functional.psnr import psnr
 from evaluation.metrics.area_under_curve import AreaUnderCurve
 from evaluation.metrics.colorfulness import Colorfulness
 from evaluation.metrics.diversity import Diversity
-from evaluation.metrics.error_distribution import ERROR_EDGES, PSNR_EDGES, ErrorDistribution
+from evaluation.metrics.error_distribution import ErrorDistribution
 from evaluation.metrics.frechet_inception_distance import FrechetInceptionDistance
 from evaluation.metrics.lab_histogram_intersection import LabHistogramIntersection
 from evaluation.metrics.mean_over_pictures import MeanOverPictures
@@ -237,13 +238,13 @@ def test_error_distribution_counts_pixels_and_pictures(wanted: dict[str, Tensor]
     assert len(shares) == len(ERROR_EDGES)
     assert (shares.diff() >= 0).all()
     values = psnr(samples[:, 0], truth).numpy()
-    histogram, _ = np.histogram(values, bins=PSNR_EDGES)
+    histogram, _ = np.histogram(values, bins=PSNR_EDGES.numpy())
     assert wanted["error_distribution pictures"].tolist() == histogram.tolist()
-    sizes = ErrorDistribution(error_edges=[0.0, 0.5], psnr_edges=[0.0, 50.0])
+    sizes = ErrorDistribution()
     same, (one, other) = truth[:1], random_pair(60, 60)
     sizes.update(same, same)
     sizes.update(one * 0, other * 0 + torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1))
-    assert sizes.compute()["shares"].tolist() == pytest.approx([24 * 26 / (24 * 26 + 3 * 3600)] * 2)
+    assert sizes.compute()["shares"].tolist() == pytest.approx([24 * 26 / (24 * 26 + 3 * 3600)] * len(ERROR_EDGES))
 
 
 @pytest.mark.parametrize(

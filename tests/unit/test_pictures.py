@@ -2,14 +2,24 @@
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from datamodules.pictures import decode_picture, find_pictures, is_grey, read_picture, read_pictures
+from datamodules.pictures import (
+    decode_picture,
+    find_pictures,
+    format_named,
+    format_of,
+    read_picture,
+    read_pictures,
+)
+from lightning_modules.color import is_grey
 from tests.conftest import colourful_pictures
 
 
@@ -84,6 +94,68 @@ def test_find_pictures_looks_into_folders(photo_folder: Path, tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="holds no pictures"):
         find_pictures(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("name", [".hidden.png", ".thumbnails/colour.png", "album/.cache/deep/colour.png"])
+def test_find_pictures_passes_hidden_ones_over(photo_folder: Path, name: str) -> None:
+    (photo_folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (photo_folder / name).write_bytes((photo_folder / "colour.png").read_bytes())
+    assert len(find_pictures(photo_folder)) == 11
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 2, 3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize(
+    "settings", [{"subsampling": "4:4:4"}, {"subsampling": "4:2:0"}, {"progressive": True}], ids=str
+)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpegs_are_read_as_pillow_reads_them(
+    tmp_path: Path, mode: str, settings: dict[str, Any], orientation: int | None
+) -> None:
+    pixels = colourful_pictures(1, 61)[0, :, :, :53].permute(1, 2, 0).contiguous().numpy()
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.fromarray(pixels).convert(mode).save(tmp_path / "a.jpg", "JPEG", quality=90, exif=exif, **settings)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        wanted = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+    got = read_picture(tmp_path / "a.jpg")
+    assert got.is_contiguous()
+    assert np.array_equal(got.permute(1, 2, 0).numpy(), wanted)
+
+
+def test_a_jpeg_with_a_fault_is_read_as_pillow_reads_it(photo_folder: Path) -> None:
+    data = (photo_folder / "album" / "colour.jpg").read_bytes().removesuffix(b"\xff\xd9") + b"stray bytes\xff\xd9"
+    path = photo_folder / "faulty.jpg"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="Corrupt JPEG data"):
+        simplejpeg.decode_jpeg(data)
+    with Image.open(path) as opened:
+        wanted = np.asarray(opened.convert("RGB"))
+    assert np.array_equal(read_picture(path).permute(1, 2, 0).numpy(), wanted)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "wanted"),
+    [(".png", "PNG"), (".JPEG", "JPEG"), (".jpe", "JPEG"), (".jpg", "JPEG"), (".Tif", "TIFF"), (".pgm", "PPM")],
+)
+def test_formats_by_suffix_and_by_content(tmp_path: Path, suffix: str, wanted: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.new("RGB", (4, 4)).save(path)
+    assert format_named(path) == format_of(path) == wanted
+    Image.new("RGB", (4, 4)).save(path, "GIF")
+    assert (format_named(path), format_of(path)) == (wanted, "GIF")
+
+
+def test_several_jpegs_in_one_file_are_a_jpeg(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[Image.new("RGB", (4, 4))])
+    with Image.open(tmp_path / "a.jpg") as opened:
+        assert opened.format == "MPO"
+    assert format_of(tmp_path / "a.jpg") == "JPEG"
+
+
+def test_text_has_no_format(photo_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"no_picture\.png cannot be read as a picture"):
+        format_of(photo_folder / "no_picture.png")
 
 
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluation.published import PublishedRow, parse_rows, published_rows
+from evaluation.published import PublishedRow, parse_rows, published_papers, published_rows
 
 ROWS = published_rows()
 
@@ -20,8 +20,8 @@ METRICS = {
     "histogram_intersection_a",
     "histogram_intersection_b",
     "fid",
-    "colorfulness",
-    "colorfulness_delta",
+    "colorfulness_abs",
+    "colorfulness_abs_delta",
     "mean_intersection_over_union",
     "seconds",
 }
@@ -206,7 +206,14 @@ def test_exemplar_is_the_fastest_and_welsh_the_fastest_of_the_three_older(size: 
 
 def test_colourfulness_differs_from_one_and_the_same_truth() -> None:
     for row in rows_of("ddcolor2023", "Table 1"):
-        assert abs(row.metrics["colorfulness"] - 38.21) == pytest.approx(row.metrics["colorfulness_delta"])
+        assert abs(row.metrics["colorfulness_abs"] - 38.21) == pytest.approx(row.metrics["colorfulness_abs_delta"])
+
+
+def test_papers_are_cited_by_first_author_and_venue() -> None:
+    papers = published_papers()
+    assert {row.paper for row in ROWS} == papers.keys()
+    assert papers["guadarrama2017"].title == "PixColor: Pixel Recursive Colorization"
+    assert papers["larsson2016"].citation == "Larsson et al., ECCV 2016"
 
 
 ROW: dict[str, Any] = {

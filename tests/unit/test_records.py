@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.protocols import ScoringProtocol
 from evaluation.record import file_sha256, git_commit, read_json, run_record, write_json
 from evaluation.report.run_report import read_curves, write_report
 from evaluation.report.sheet import contact_sheet, grey_of, to_image
@@ -47,26 +46,6 @@ def test_sha256_of_a_file(tmp_path: Path) -> None:
     assert file_sha256(tmp_path / "abc") == wanted
 
 
-def test_protocol_hash_follows_what_changes_a_score() -> None:
-    protocol = ScoringProtocol("photos", "held out", None, 4, 0)
-    assert protocol.hash == ScoringProtocol("photos", "other words", None, 4, 0).hash
-    assert (
-        len(
-            {protocol.hash, ScoringProtocol("photos", "", 5, 4, 0).hash, ScoringProtocol("photos", "", None, 1, 0).hash}
-        )
-        == 3
-    )
-
-
-def test_protocol_chooses_pictures_from_all_over_the_set() -> None:
-    chosen = ScoringProtocol("cifar", "", 100, 1, 0).choose(10_000)
-    assert len(chosen) == 100
-    assert all(any(start <= index < start + 1000 for index in chosen) for start in range(0, 10_000, 1000))
-    assert chosen == ScoringProtocol("cifar", "", 100, 4, 0).choose(10_000)
-    assert chosen != ScoringProtocol("cifar", "", 100, 1, 1).choose(10_000)
-    assert ScoringProtocol("photos", "", None, 1, 0).choose(3) == {0, 1, 2}
-
-
 def test_contact_sheet_shows_every_picture_at_its_place() -> None:
     red, blue = torch.tensor([1.0, 0, 0]).view(3, 1, 1), torch.tensor([0, 0, 1.0]).view(3, 1, 1)
     rows = [[red.expand(3, 8, 16), blue.expand(3, 8, 4)], [blue.expand(3, 8, 16), red.expand(3, 8, 4)]]
@@ -90,8 +69,11 @@ def records() -> tuple[dict[str, Any], dict[str, Any]]:
     scores = {
         "method": "PIC",
         "protocol": {"name": "photos", "description": "Held out.", "samples": 2, "hash": "abc"},
+        "set": {"label": "3 pictures"},
         "pictures": {"all": 3, "coloured": 3, "grey": 1, "unreadable": 0},
         "metrics": {"bits_per_dim": {**metric, "space": "CIELab"}, "psnr": metric},
+        "left_out": {"lpips": "no weights"},
+        "notes": ["2 of 3 predictions have no colour at all"],
     }
     return run, scores
 
@@ -136,4 +118,6 @@ def test_scores_are_printed(capsys: pytest.CaptureFixture[str], records: tuple[d
     told = capsys.readouterr().out
     assert "2.720 bits" in told
     assert "2.720 dB" in told
+    assert "without lpips: no weights" in told
+    assert "2 of 3 predictions have no colour at all" in told
     assert not math.isnan(records[1]["metrics"]["psnr"]["value"])

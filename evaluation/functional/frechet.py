@@ -1,0 +1,40 @@
+"""The Frechet distance of two sets of features (Heusel et al. 2017), from sums over pictures."""
+
+import torch
+from torch import Tensor
+from torchmetrics.image.fid import _compute_fid
+
+
+class FrechetSums:
+    """The first and second moments of the features of predictions and of truths, in float64."""
+
+    def __init__(self) -> None:
+        self.pictures = 0
+        self.sums: list[Tensor] = []
+        self.products: list[Tensor] = []
+
+    def add(self, predictions: Tensor, truths: Tensor) -> None:
+        """Add the features of some pictures, (N, K) each."""
+        both = [predictions.double(), truths.double()]
+        if not self.pictures:
+            self.sums = [torch.zeros(each.shape[1], dtype=torch.float64) for each in both]
+            self.products = [torch.zeros(each.shape[1], each.shape[1], dtype=torch.float64) for each in both]
+        self.pictures += len(predictions)
+        for features, total, product in zip(both, self.sums, self.products, strict=True):
+            total += features.sum(dim=0)
+            product += features.T @ features
+
+    def distance(self) -> float:
+        """The distance of normal distributions with these moments.
+
+        Raises:
+            ValueError: If there are fewer than two pictures.
+        """
+        if self.pictures < 2:
+            raise ValueError("the Frechet Inception distance wants at least 2 pictures: one has no covariance")
+        means = [total / self.pictures for total in self.sums]
+        covariances = [
+            (product - self.pictures * mean.outer(mean)) / (self.pictures - 1)
+            for product, mean in zip(self.products, means, strict=True)
+        ]
+        return float(_compute_fid(means[0], covariances[0], means[1], covariances[1]))

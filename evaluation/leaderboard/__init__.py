@@ -1,0 +1,1 @@
+"""Scores of several methods on one page, beside what papers print."""

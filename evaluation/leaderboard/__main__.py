@@ -1,0 +1,54 @@
+"""Put scores side by side, and beside what papers print.
+
+python -m evaluation.leaderboard runs/ --out leaderboard
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.leaderboard",
+        description="Put scores side by side, and beside what papers print: leaderboard.html and leaderboard.md.",
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUNS", help="directories with scores.json at any depth, or such files"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the page is written")
+    parser.add_argument("--wandb", metavar="PROJECT", help="log the tables and the page to this W&B project, too")
+    return parser.parse_args(arguments)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the leaderboard."""
+    from evaluation.leaderboard import markdown, page
+    from evaluation.leaderboard.rows import find_rows
+    from evaluation.leaderboard.tables import tables_of
+
+    rows = find_rows(arguments.runs)
+    tables = tables_of(rows)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name, render in (("leaderboard.md", markdown.render), ("leaderboard.html", page.render)):
+        (arguments.out / name).write_text(render(tables), encoding="utf-8")
+    print(f"{len(rows)} rows in {len(tables)} tables: {arguments.out / 'leaderboard.html'}")
+    if arguments.wandb:
+        from evaluation.leaderboard.tracking import log_leaderboard
+
+        log_leaderboard(tables, arguments.out, arguments.wandb)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line; a mistake ends in one sentence."""
+    try:
+        run(parse(arguments))
+    except KeyboardInterrupt:
+        sys.exit("\nstopped by Ctrl-C")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

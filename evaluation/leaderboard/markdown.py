@@ -1,0 +1,85 @@
+"""`leaderboard.md`: the tables as GitHub shows them."""
+
+from collections.abc import Sequence
+
+from evaluation.leaderboard.lines import Cell, Column, Line
+from evaluation.leaderboard.tables import PublishedTable, Table
+
+ARROWS = {"higher": "↑", "lower": "↓", None: ""}
+
+
+def render(tables: Sequence[Table]) -> str:
+    """The tables in Markdown, with a final newline."""
+    text = [
+        "# Leaderboard",
+        "Values with their 95% bootstrap intervals over pictures; ↑ higher is better, ↓ lower. **Bold**: the best that "
+        "was measured, and what a paired test on the same pictures does not tell from it (p ≥ 0.05). *Italics*: as "
+        "printed in a paper.",
+    ]
+    for table in tables:
+        text += _section(table)
+    return "\n\n".join(text) + "\n"
+
+
+def _section(table: Table) -> list[str]:
+    text = [f"## {table.protocol['name']}: {table.label}", table.protocol["description"]]
+    if table.warning:
+        text.append(f"> {table.warning}")
+    rows = [_line(line) for line in table.lines] + [_line(line, "check") for line in table.standing_lines]
+    text.append(_table(table.columns, rows))
+    text.append(f"Protocol hash `{table.protocol['hash']}`.")
+    text += [f"Without {title}: {reason}." for title, reason in table.absent.items()]
+    if table.comparisons and table.compared_by:
+        best = table.full_name(table.comparisons[0][1])
+        text.append(f"{table.compared_by.title} of each row minus that of {_plain(best)}, picture by picture:")
+        lines = [
+            [
+                _plain(table.full_name(row)),
+                f"{found['difference']:+.4f}",
+                f"{found['low']:+.4f} to {found['high']:+.4f}",
+                f"{found['p_value']:.4f}",
+            ]
+            for row, _, found in table.comparisons
+        ]
+        text.append(_grid(["method", "difference", "95% interval", "p"], lines))
+    for published in table.published:
+        text += _published(published)
+    return text
+
+
+def _published(table: PublishedTable) -> list[str]:
+    rows = [_line(line, "published") for line in table.published] + [_line(line, "measured") for line in table.measured]
+    head = f"### {table.paper.citation}, {table.place}"
+    return [head, f"*{table.paper.title}*, {table.status}.", _table(table.columns, rows)]
+
+
+def _line(line: Line, tag: str = "") -> list[str]:
+    name = ", ".join(filter(None, (line.name, line.detail)))
+    if tag == "published":
+        return [
+            f"*{_plain(name)}* (published)",
+            *(f"*{_value(cell)}*" if cell.interval == "" else _value(cell) for cell in line.cells),
+        ]
+    return [_plain(name) + (f" ({tag})" if tag else ""), *map(_value, line.cells)]
+
+
+def _value(cell: Cell) -> str:
+    text = f"**{cell.text}**" if cell.best else cell.text
+    if not cell.interval:
+        return text
+    return f"{text} {cell.interval}" if cell.interval.startswith("±") else f"{text} ({cell.interval})"
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+    heads = [f"{column.title} {column.unit} {ARROWS[column.better]}".split() for column in columns]
+    return _grid(["method", *map(" ".join, heads)], rows)
+
+
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    ruler = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ruler, *rows))
+
+
+def _plain(text: str) -> str:
+    """Text whose characters mean nothing to Markdown."""
+    return "".join(f"\\{letter}" if letter in "\\`*_|<>[]" else letter for letter in text)

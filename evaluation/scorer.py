@@ -1,0 +1,202 @@
+"""Who is scored, on which pictures, and how a part of them is."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from evaluation.parts import Part, Parts, Table
+from evaluation.protocols import ScoringProtocol
+from evaluation.record import file_sha256
+from evaluation.report.cases import save_gallery
+from evaluation.statistics import Pairs, Statistic, statistics_of
+from lightning_modules.color import is_grey, to_float, to_uint8
+from lightning_modules.colorizer import Colorizer, ExactLikelihood
+
+PIXELS_AT_ONCE = 2**22
+"""Pixels that a method colours in one batch, but one picture at least."""
+
+
+class Pictures(Protocol):
+    """A set of pictures that can be visited in any order."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Their names."""
+
+    def at(self, number: int) -> dict[str, Any]:
+        """`rgb`, uint8 (3, H, W), and `key`; where somebody has coloured it, `samples`, uint8 (S, 3, h, w).
+
+        Raises:
+            ValueError: If this picture cannot be read.
+            OSError: If none can be read any more.
+        """
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Who is scored: a row of the leaderboard.
+
+    Attributes:
+        method: The row's name.
+        kind: Whether a checkpoint colours the pictures, or they come with somebody's predictions, or with those of a
+            standing row.
+        source: Path and SHA-256 of the checkpoint or of the predictions.
+        colorizer: The checkpoint's method, on the device to use.
+        samples: Colourings of each picture.
+        variant: What distinguishes this row from others of the method.
+    """
+
+    method: str
+    kind: Literal["checkpoint", "predictions", "baseline"]
+    source: dict[str, str] = field(default_factory=dict)
+    colorizer: Colorizer | None = None
+    samples: int = 1
+    variant: str | None = None
+
+    @classmethod
+    def of_checkpoint(
+        cls,
+        checkpoint: Path,
+        colorizer: Colorizer,
+        rules: ScoringProtocol,
+        method: str | None = None,
+        variant: str | None = None,
+    ) -> "Entry":
+        """A checkpoint's method, with as many samples as the protocol wants."""
+        source = {"path": str(checkpoint), "sha256": file_sha256(checkpoint)}
+        return cls(method or type(colorizer).__name__, "checkpoint", source, colorizer, rules.samples or 1, variant)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores one part after another.
+
+    Attributes:
+        entry: Who is scored.
+        pictures: The set.
+        rules: The protocol.
+        plan: Places of each part's pictures in the set.
+        chosen: Places of the pictures to colour.
+        wanted: Names of the statistics.
+        networks: Statistics that need a network.
+        parts: Where the parts go.
+        gallery: Names of the pictures to show, and where.
+        unreadable: Whether to stop at a picture that cannot be read, or to leave it out and count it.
+    """
+
+    entry: Entry
+    pictures: Pictures
+    rules: ScoringProtocol
+    plan: list[list[int]]
+    chosen: frozenset[int]
+    wanted: frozenset[str]
+    networks: Mapping[str, Statistic]
+    parts: Parts
+    gallery: tuple[frozenset[str], Path]
+    unreadable: Literal["stop", "leave_out"]
+
+    def read(self, number: int) -> list[dict[str, Any]]:
+        """A part's pictures as they are coloured (`rgb`) and compared (`truth`, `samples`), or what is wrong with one.
+
+        Raises:
+            ValueError: If a prediction has another size than its picture, or one cannot be read and none may be left
+                out.
+        """
+        items = []
+        for place in self.plan[number]:
+            try:
+                item = self.pictures.at(place)
+            except ValueError as error:
+                if self.unreadable == "stop":
+                    raise
+                items.append({"unreadable": self.pictures.keys[place], "why": str(error)})
+                continue
+            rgb, truth = item["rgb"], self.rules.prepare(item["rgb"])
+            item |= {"truth": truth, "rgb": truth if self.rules.luminance_source == "resized" else rgb}
+            item["coloured"] = place in self.chosen and not (self.rules.exclude_grey and is_grey(truth))
+            if "samples" in item:
+                item["samples"] = self.compared(item["samples"], rgb, truth, item["key"])
+            items.append(item)
+        return items
+
+    def compared(self, samples: Tensor, rgb: Tensor, truth: Tensor, key: str) -> Tensor:
+        """Predictions of the picture's own size are resized as the picture is; those of the protocol's are ready."""
+        if samples.shape[1:] == truth.shape:
+            return samples
+        if samples.shape[1:] == rgb.shape:
+            return self.rules.prepare(samples)
+        sizes = [f"{picture.shape[-1]}x{picture.shape[-2]}" for picture in (samples, rgb, truth)]
+        either = sizes[1] if sizes[1] == sizes[2] else f"{sizes[1]}, or {sizes[2]} as {self.rules.name} compares them"
+        raise ValueError(f"the prediction for {key} is {sizes[0]}, but the picture {either}; predict whole pictures")
+
+    def score(self, number: int, items: list[dict[str, Any]]) -> None:
+        """Write the part of these pictures."""
+        coloured = []
+        for item, samples in self.colourings(number, items):
+            pairs = Pairs(samples, item["truth"], label=item.get("label"), bin_width=self.rules.bin_width)
+            try:
+                statistics = statistics_of(pairs, self.wanted, self.networks)
+            except ValueError as error:
+                raise ValueError(f"{item['key']}: {error}") from error
+            rows = {name: values.numpy() for name, values in statistics.items()}
+            coloured.append((item["key"], tuple(item["truth"].shape[1:]), rows))
+            if item["key"] in self.gallery[0]:
+                save_gallery(self.gallery[1], item["key"], samples, item["truth"])
+        seen = [item for item in items if "unreadable" not in item]
+        counts = {
+            "read": len(seen),
+            "grey": sum(not item["coloured"] and is_grey(item["truth"]) for item in seen),
+        }
+        for name in ("grey_prediction", "mislabelled", "lossy"):
+            counts[name] = sum(bool(item.get(name)) for item in seen if item["coloured"])
+        unreadable = [item["unreadable"] for item in items if "unreadable" in item]
+        self.parts.save(number, Part(Table.of(coloured), Table.of(list(self.modelled(seen))), unreadable, counts))
+
+    def colourings(self, number: int, items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Tensor]]:
+        """Those of a part's pictures that are coloured, with their samples, uint8 (S, 3, H, W): the same every time."""
+        wanted = [item for item in items if item.get("coloured")]
+        colorizer = self.entry.colorizer
+        if colorizer is None:
+            yield from ((item, item["samples"][: self.rules.samples]) for item in wanted)
+            return
+        generator = torch.Generator(colorizer.device).manual_seed(hash((self.rules.seed, number)) % 2**63)
+        for group in alike(wanted):
+            rgb = to_float(torch.stack([item["rgb"] for item in group]).to(colorizer.device))
+            drawn = colorizer.colorize(colorizer.luminance(rgb), samples=self.entry.samples, generator=generator)
+            if not drawn.isfinite().all():
+                raise ValueError(
+                    f"{self.entry.method} gives {group[0]['key']}, or a picture beside it, colours that are not "
+                    "numbers; did its training diverge?"
+                )
+            for item, samples in zip(group, to_uint8(drawn), strict=True):
+                yield item | {"truth": item["truth"].to(samples.device)}, self.rules.prepare(samples)
+
+    def modelled(self, items: list[dict[str, Any]]) -> Iterator[tuple[str, tuple[int, int], dict[str, Any]]]:
+        """Each picture's likelihood, grey ones too."""
+        colorizer = self.entry.colorizer
+        if not isinstance(colorizer, ExactLikelihood) or "bits_per_dim" not in self.rules.measures:
+            return
+        for group in alike(items):
+            rgb = to_float(torch.stack([item["truth"] for item in group]).to(colorizer.device))
+            with torch.no_grad():
+                bits = colorizer.bits_per_dim(rgb).double().cpu().view(-1, 1).numpy()
+            for item, value in zip(group, bits, strict=True):
+                if value != value:
+                    raise ValueError(
+                        f"{self.entry.method} gives {item['key']} no likelihood; did its training diverge?"
+                    )
+                yield item["key"], tuple(rgb.shape[2:]), {"bits_per_dim": value, "likelihood_pictures": value * 0 + 1}
+
+
+def alike(items: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Pictures of one size together, no more than fit at once."""
+    groups: dict[torch.Size, list[dict[str, Any]]] = {}
+    for item in items:
+        groups.setdefault(item["rgb"].shape, []).append(item)
+    for shape, group in groups.items():
+        count = max(1, PIXELS_AT_ONCE // (shape[1] * shape[2]))
+        yield from (group[start : start + count] for start in range(0, len(group), count))

@@ -1,0 +1,120 @@
+"""What the leaderboard writes: Markdown, plots, pictures, the page's file and a W&B run."""
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from evaluation.leaderboard import __main__, markdown, page
+from evaluation.leaderboard.gallery import gallery, sheets
+from evaluation.leaderboard.rows import read_row
+from tests.unit.scored import KEYS, only_table, record_of, write_scored
+
+
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def test_markdown_shows_every_row_with_intervals(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path / "a", "my|method", 0.5)
+    write_scored(tmp_path / "b", "LRAC", 0.9)
+    write_scored(tmp_path / "truth", "truth", 1.0, kind="baseline", source={})
+    text = markdown.render([only_table(tmp_path)])
+    lines = text.splitlines()
+    head = next(number for number, line in enumerate(lines) if line.startswith("| method | RMSE αβ ↓ |"))
+    assert {len(cells_of(line)) for line in lines[head : head + 5]} == {8}
+    metrics = record_of(folder)["metrics"]["psnr"]
+    mine = next(line for line in lines if line.startswith("| my\\|method |"))
+    assert f"{metrics['value']:.2f} ({metrics['low']:.2f}–{metrics['high']:.2f})" in cells_of(mine)  # noqa: RUF001
+    assert [cells_of(line)[0] for line in lines[head + 2 : head + 5]] == ["LRAC", "my\\|method", "truth (check)"]
+    assert "### Larsson et al., ECCV 2016, Table 5" in lines
+    assert "| *LRAC, random initialisation* (published) | *0.311* | *24.25* |" in lines
+
+
+def test_plots_are_whole_svg_in_the_pages_colours(tmp_path: Path) -> None:
+    write_scored(tmp_path / "a", "PIC", 0.5, "pixcolor_500")
+    write_scored(tmp_path / "b", "LRAC", 0.9, "pixcolor_500")
+    table = only_table(tmp_path)
+    section = page.Section(
+        table, {page.identity(row): page.COLOURS[number] for number, row in enumerate(table.measured)}
+    )
+    assert [plot.title for plot in section.plots] == [
+        "Cumulative error",
+        "PSNR",
+        "Marginals of a and b",
+        "Accuracy within a distance",
+        "Diversity",
+        "Best of k",
+        "Intersection a against diversity",
+    ]
+    for plot in section.plots:
+        ElementTree.fromstring(str(plot.svg).replace("xlink:href", "href"))
+        assert "#010203" not in plot.svg
+        assert "currentColor" in plot.svg
+        for colour in page.COLOURS[:2]:
+            assert colour in plot.svg, plot.title
+
+
+def test_one_sample_has_no_best_of_several(tmp_path: Path) -> None:
+    write_scored(tmp_path / "a", "PIC", 0.5)
+    table = only_table(tmp_path)
+    titles = [plot.title for plot in page.Section(table, {page.identity(table.rows[0]): "#000000"}).plots]
+    assert titles == ["Cumulative error", "PSNR", "Marginals of a and b", "Accuracy within a distance"]
+
+
+def test_a_table_without_curves_or_pictures_has_none(tmp_path: Path) -> None:
+    write_scored(tmp_path / "a", "PIC", 0.5, curves=False)
+    table = only_table(tmp_path)
+    section = page.Section(table, {page.identity(table.rows[0]): "#000000"})
+    assert section.plots == []
+    assert section.gallery == []
+    assert sheets(section.table.rows[0]) == []
+
+
+def test_the_gallery_has_grey_methods_and_truth_and_gaps(tmp_path: Path) -> None:
+    first = write_scored(tmp_path / "a", "PIC", 0.5, pictures=True)
+    second = write_scored(tmp_path / "b", "LRAC", 0.9, pictures=True)
+    (second / "gallery" / f"{KEYS[1]}_0.png").unlink()
+    for what in ("grey", "truth", "0"):
+        (first / "gallery" / f"{KEYS[2]}_{what}.png").unlink()
+        (second / "gallery" / f"{KEYS[2]}_{what}.png").unlink()
+    third = write_scored(tmp_path / "c", "CIC", 0.9)
+    strips = gallery([read_row(folder / "scores.json") for folder in (first, third, second)], ["PIC", "CIC", "LRAC"])
+    assert [strip.key for strip in strips] == [KEYS[0], KEYS[1], KEYS[3], KEYS[4]]
+    assert [picture.caption for picture in strips[0].pictures] == ["grey", "PIC", "LRAC", "truth"]
+    assert [bool(picture.address) for picture in strips[1].pictures] == [True, True, False, True]
+    assert all(picture.address.startswith("data:image/jpeg;base64,") for picture in strips[0].pictures)
+    assert (strips[0].pictures[0].width, strips[0].pictures[0].height) == (256, 256)
+
+
+def test_the_command_writes_page_and_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_scored(tmp_path / "runs" / "a", "<b>PIC</b>", 0.5, pictures=True)
+    __main__.main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+    assert "1 rows in 1 tables" in capsys.readouterr().out
+    html = (tmp_path / "out" / "leaderboard.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;PIC" in html
+    assert "<b>PIC" not in html
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", html)
+    assert (tmp_path / "out" / "leaderboard.md").is_file()
+
+
+def test_the_command_ends_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^error: there is no scores\.json in"):
+        __main__.main([str(tmp_path), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_network_weights_and_biases_keeps_the_tables_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    folder = write_scored(tmp_path / "run", "PIC", 0.5, curves=False)
+    __main__.main([str(folder), "--out", str(tmp_path / "out"), "--wandb", "colours"])
+    (table,) = (tmp_path / "out" / "wandb").glob("offline-run-*/files/media/table/*.table.json")
+    kept = json.loads(table.read_text(encoding="utf-8"))
+    row = dict(zip(kept["columns"], kept["data"][0], strict=True))
+    assert row["method"] == "PIC"
+    assert row["psnr/value"] == pytest.approx(record_of(folder)["metrics"]["psnr"]["value"])
