@@ -18,6 +18,13 @@ from tests.conftest import RandomPictures, colourful_pictures, quiet_trainer
 
 PIC_STAGES = "[{width:8,blocks:1},{width:16,stride:2,blocks:1,dilation:2}]"
 SMALL: dict[str, list[str]] = {
+    "LRAC": [
+        "model=lrac_tiny",
+        "model.resolution=16",
+        "model.network.width=4",
+        "model.network.fc_width=16",
+        "model.network.hidden_width=24",
+    ],
     "PIC": ["model=pic_photos", f"model.embedding={PIC_STAGES}", "model.resolution=16", "model.mixtures=2"],
     "PICEmbedding": [
         "model=pic_embedding_imagenet",
