@@ -106,15 +106,13 @@ def true_pictures(config: DictConfig, rules: ScoringProtocol) -> tuple[PictureSe
         if rules.set in SHA256 and set(keys_of(rules.set)) < set(folder.keys):
             folder = Folder(Path(config.truth), keys_of(rules.set))
         return folder, {"truth": str(config.truth)}
-    if rules.resize is not None and "transform" in config.data:
-        config.data.transform = {"_target_": "datamodules.transforms.as_stored", "_partial_": True}
     try:
         data = instantiate(config.data, _convert_="all")
     except MissingMandatoryValue as error:
         raise ValueError("name the true pictures: truth=FOLDER, or data=imagenet data.root=FOLDER") from error
     data.prepare_data()
     data.setup("test")
-    return data.test, as_dictionary(config.data)
+    return data.test.as_stored() if rules.resize else data.test, as_dictionary(config.data)
 
 
 def predictions_entry(config: DictConfig, rules: ScoringProtocol, truth: PictureSet) -> tuple[Entry, Pictures]:

@@ -102,7 +102,7 @@ def report(
     limit = config.trainer.limit_test_batches
     scores = evaluate(
         Entry.of_checkpoint(checkpoint, colorizer, rules),
-        data.test,
+        data.test.as_stored() if rules.resize else data.test,
         rules,
         directory,
         data=record["config"]["data"],

@@ -2,10 +2,11 @@
 
 import zlib
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from datamodules.shards.files import ShardFiles, is_remote
 from datamodules.shards.index import Row
 from datamodules.splits import SHA256 as PUBLISHED_SPLITS
 from datamodules.splits import keys_of
-from datamodules.transforms import Transform
+from datamodules.transforms import Transform, as_stored
 
 LISTED = 5
 """Missing pictures that an error names."""
@@ -67,6 +68,12 @@ class ShardedPictures(PictureSet):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def as_stored(self) -> Self:
+        """See `PictureSet`."""
+        stored = copy(self)
+        stored.transform = as_stored
+        return stored
 
     def __getitem__(self, visit: Visit) -> dict[str, Any]:
         row = Row(*self.catalogue.index[self.rows[visit.picture]].item())

@@ -1,7 +1,7 @@
 """What every set of pictures promises, and how a worker makes batches of one."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -57,6 +57,10 @@ class PictureSet(Dataset[dict[str, Any]]):
     def at(self, number: int) -> dict[str, Any]:
         """The picture at a place, as evaluation visits it."""
         return self[Visit(number, 0)]
+
+    def as_stored(self) -> Self:
+        """The same pictures, untransformed where this set transforms them: for protocols that say how to resize."""
+        return self
 
     def order(self, generator: torch.Generator) -> Tensor:
         """A random order of all pictures that this set can read well."""

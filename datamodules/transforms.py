@@ -20,7 +20,7 @@ Transform = Callable[[Layers, torch.Generator | None], Layers]
 
 
 def as_stored(layers: Layers, _: torch.Generator | None) -> Layers:
-    """Nothing: pictures of any size, one at a time."""
+    """Nothing: pictures of any size, which make no batch."""
     return layers
 
 

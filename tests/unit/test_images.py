@@ -18,7 +18,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 from webdataset import TarWriter
 
-from datamodules.images import Images
+from datamodules.images import Images, ShardedPictures
 from datamodules.loader import ResumableLoader
 from datamodules.picture_set import Visit
 from datamodules.shards import catalogue as catalogue_module
@@ -174,6 +174,19 @@ def test_the_contract_of_batches(pristine: Path, images: Make) -> None:
         assert len(batch["key"]) == size
         assert all(isinstance(key, str) for key in batch["key"])
     assert set(next(iter(module.train_dataloader()))) == {"rgb", "key"}
+
+
+def test_protocols_that_resize_get_pictures_as_they_are_stored(pristine: Path, images: Make) -> None:
+    module = images(pristine)
+    assert isinstance(module.validation, ShardedPictures)
+    stored = module.validation.as_stored()
+    assert list(stored.keys) == list(module.validation.keys)
+    for number in range(len(stored)):
+        sample = stored.at(number)
+        assert sample["key"] == stored.keys[number]
+        row = module.validation.catalogue.index[module.validation.rows[number]]
+        assert sample["rgb"].shape == (3, row["height"], row["width"])
+    assert module.validation.at(0)["rgb"].shape == (3, 16, 16), "the set itself stays as it was"
 
 
 def test_evaluation_shows_what_pillow_shows(pristine: Path, images: Make) -> None:
