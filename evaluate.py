@@ -46,8 +46,10 @@ def score(config: DictConfig) -> None:
         entry, pictures = standing_entry(config, rules, truth)
     assert entry is not None
     networks, left_out = network_statistics(config.weights, rules.measures, device)
-    output = Path(config.output_dir or default_output(config, rules))
-    workers = config.workers
+    output = output_of(config, rules, truth)
+    if config.truth is not None and Path(str(config.truth)).resolve() in output.resolve().parents:
+        raise ValueError(f"{output} lies in the folder of true pictures; name another output_dir")
+    workers = whole_number(config.workers, "workers")
     if workers is None:
         workers = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     scores = evaluate(
@@ -59,7 +61,7 @@ def score(config: DictConfig) -> None:
         whole=truth.keys,
         networks=networks,
         left_out=left_out,
-        limit=config.pictures,
+        limit=whole_number(config.pictures, "pictures"),
         unreadable=config.unmatched if entry.kind == "predictions" else "leave_out",
         workers=workers,
     )
@@ -86,12 +88,14 @@ def checkpoint_entry(config: DictConfig, rules: ScoringProtocol, device: Any) ->
     from lightning_modules.checkpoint import find_checkpoint
     from lightning_modules.colorizer import Colorizer
 
-    checkpoint = find_checkpoint(config.checkpoint)
+    checkpoint = find_checkpoint(str(config.checkpoint))
     colorizer = Colorizer.load(checkpoint, **config.overrides).to(device)
     with open_dict(config):
         config.model = dict(colorizer.hparams)
     changes = ", ".join(f"{name} {value}" for name, value in config.overrides.items())
-    return Entry.of_checkpoint(checkpoint, colorizer, rules, config.method, config.variant or changes or None)
+    return Entry.of_checkpoint(
+        checkpoint, colorizer, rules, text(config.method), text(config.variant) or changes or None
+    )
 
 
 def true_pictures(config: DictConfig, rules: ScoringProtocol) -> tuple[PictureSet, dict[str, Any]]:
@@ -102,9 +106,9 @@ def true_pictures(config: DictConfig, rules: ScoringProtocol) -> tuple[PictureSe
     from datamodules.splits import SHA256, keys_of
 
     if config.truth is not None:
-        folder = Folder(Path(config.truth))
+        folder = Folder(Path(str(config.truth)))
         if rules.set in SHA256 and set(keys_of(rules.set)) < set(folder.keys):
-            folder = Folder(Path(config.truth), keys_of(rules.set))
+            folder = Folder(Path(str(config.truth)), keys_of(rules.set))
         return folder, {"truth": str(config.truth)}
     try:
         data = instantiate(config.data, _convert_="all")
@@ -120,18 +124,25 @@ def predictions_entry(config: DictConfig, rules: ScoringProtocol, truth: Picture
     from datamodules.folders import Predicted, UnmatchedError
     from evaluation.scorer import Entry
 
-    folder = Path(config.predictions)
+    folder = Path(str(config.predictions))
+    if config.truth is not None and Path(str(config.truth)).resolve() in folder.resolve().parents:
+        raise ValueError(f"{folder} lies in the folder of true pictures, and would be taken for truth; move it out")
     chosen = {truth.keys[place] for place in rules.chosen(truth.keys)}
     try:
         predicted = Predicted(truth, folder, unmatched=config.unmatched, restrict_to=chosen)
     except UnmatchedError as error:
-        path = Path(config.output_dir or default_output(config, rules)) / "unmatched.txt"
+        path = output_of(config, rules, truth) / "unmatched.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{name}\n" for name in [*error.missing, *error.strangers]), encoding="utf-8")
         raise ValueError(f"{error}; all of them: {path}") from error
     source = {"path": str(folder), "sha256": predicted.sha256}
     return Entry(
-        config.method or folder.resolve().name, "predictions", source, None, len(predicted.files[0]), config.variant
+        text(config.method) or folder.resolve().name,
+        "predictions",
+        source,
+        None,
+        len(predicted.files[0]),
+        text(config.variant),
     ), predicted
 
 
@@ -140,21 +151,38 @@ def standing_entry(config: DictConfig, rules: ScoringProtocol, truth: PictureSet
     from evaluation.scorer import Entry
     from evaluation.standing_rows import StandingRow
 
-    return Entry(config.baseline, "baseline"), StandingRow(truth, rules, config.baseline)
+    row = StandingRow(truth, rules, str(config.baseline))
+    return Entry(row.name, "baseline", variant=text(config.variant)), row
 
 
-def default_output(config: DictConfig, rules: ScoringProtocol) -> Path:
-    """Beside what is scored, under the protocol's name and hash."""
+def output_of(config: DictConfig, rules: ScoringProtocol, truth: PictureSet) -> Path:
+    """Where scores go: apart for each method, variant, protocol, set and number of pictures, unless it is named."""
+    from evaluation.protocols import keys_sha256
     from lightning_modules.checkpoint import find_checkpoint
 
-    name = f"{rules.name}_{rules.hash}"
+    if config.output_dir is not None:
+        return Path(str(config.output_dir))
+    changes = [f"{name}={value}" for name, value in config.overrides.items()]
+    limit = [] if config.pictures is None else [f"first{config.pictures}"]
+    variant = [text(config.variant)] if config.variant is not None else changes
+    name = "_".join([rules.name, rules.hash, keys_sha256(truth.keys)[:6], *map(str, variant), *limit]).replace("/", "_")
     if config.checkpoint is not None:
-        checkpoint: Path = find_checkpoint(config.checkpoint)
+        checkpoint: Path = find_checkpoint(str(config.checkpoint))
         return checkpoint.parent / "evaluations" / name
-    if config.predictions is not None:
-        folder = Path(config.predictions).resolve()
-        return folder.with_name(f"{folder.name}_scores") / name
-    return Path("scores") / str(config.baseline) / name
+    who = config.method or config.baseline or Path(str(config.predictions)).resolve().name
+    return Path("scores") / str(who).replace("/", "_") / name
+
+
+def text(value: Any) -> str | None:
+    """What somebody typed for words, which YAML may take for a number."""
+    return None if value is None else str(value)
+
+
+def whole_number(value: Any, name: str) -> int | None:
+    """A number of the command line, or null."""
+    if value is not None and not isinstance(value, int):
+        raise ValueError(f"{name}={value} should be a whole number, or null")
+    return value
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from evaluation.functional.psnr import psnr
 from evaluation.functional.saturation import saturation
 from evaluation.functional.ssim import ssim
 from evaluation.record import hardware
+from evaluation.runner import keep_memory
 from evaluation.statistics import Pairs, statistics_of
 from lightning_modules.color import to_float, to_uint8
 
@@ -86,6 +87,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    keep_memory(0)  # as the processes that score do
     truth = torch.from_numpy(data.astronaut()[: arguments.height, : arguments.width].copy()).permute(2, 0, 1)
     noise = 0.05 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
     samples = to_uint8(to_float(truth) + noise).unsqueeze(0)

@@ -97,38 +97,61 @@ def sign_flip_p_value(differences: NDArray[np.float64], seed: int) -> float:
 def compare(first: Row, second: Row) -> dict[str, Comparison]:
     """Every measure that both rows have of each picture, and of which the set's score is the pictures' mean.
 
+    Likelihoods in different spaces are left out: they are not one quantity.
+
     Raises:
         ValueError: If the two were not scored in one way on one set, or share no measure.
     """
-    for what, one, other in (
-        ("protocol", first.protocol["hash"], second.protocol["hash"]),
-        ("set of pictures", first.scores["set"]["keys_sha256"], second.scores["set"]["keys_sha256"]),
+    both = f"{first.folder} and {second.folder}"
+    for what, one, other in zip(
+        ("protocol", "set of pictures", "completeness (of the set)"), first.scored_on, second.scored_on, strict=True
     ):
         if one != other:
-            raise ValueError(f"{first.folder} and {second.folder} differ in their {what}: {one[:12]}, {other[:12]}")
+            raise ValueError(f"{both} differ in their {what}: {str(one)[:12]}, {str(other)[:12]}")
+    if not first.has_pictures_of(second):
+        raise ValueError(
+            f"{both} have other pictures under the same names, whose mean colours are {first.mean_rgb} and "
+            f"{second.mean_rgb}: they do not compare"
+        )
     shared = [name for name in MEASURES if name in first.pictures and name in second.pictures]
     if not shared:
-        raise ValueError(f"{first.folder} and {second.folder} share no measure in their pictures.csv; score them again")
+        raise ValueError(f"{both} share no measure in their pictures.csv; score them again")
     seed = first.protocol["seed"]
-    return {name: paired_comparison(first.pictures[name], second.pictures[name], seed) for name in shared}
+    return {
+        name: paired_comparison(first.pictures[name], second.pictures[name], seed)
+        for name in shared
+        if space_of(first, name) == space_of(second, name)
+    }
+
+
+def space_of(row: Row, measure: str) -> str | None:
+    """In which a row's likelihood is measured; None of other measures."""
+    space: str | None = row.metrics.get(measure, {}).get("space")
+    return space
 
 
 def print_comparison(first: Row, second: Row) -> None:
-    """Print every shared measure: the two means, their difference, its interval and p-value."""
+    """Print every shared measure: the two means, their difference, its interval, p-value and number of pictures."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{first.name} minus {second.name} by {first.protocol['name']}", title_justify="left")
-    for heading in ("measure", first.name, second.name, "difference", "95% interval", "p"):
+    for heading in ("measure", first.name, second.name, "difference", "95% interval", "p", "pictures"):
         table.add_column(
             heading, justify="left" if heading == "measure" else "right", no_wrap=heading == "95% interval"
         )
     for name, found in compare(first, second).items():
         means = (f"{row.metrics[name]['value']:.3f}" if name in row.metrics else "" for row in (first, second))
         interval = f"{found['low']:+.4f} to {found['high']:+.4f}"
-        numbers = (f"{found['difference']:+.4f}", interval, f"{found['p_value']:.4f}")
+        numbers = (f"{found['difference']:+.4f}", interval, f"{found['p_value']:.4f}", f"{found['n']:,}")
         table.add_row(" ".join((MEASURES[name].title, MEASURES[name].unit)).strip(), *means, *numbers)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    spaces = space_of(first, "bits_per_dim"), space_of(second, "bits_per_dim")
+    if spaces[0] != spaces[1] and None not in spaces:
+        console.print(
+            f"{MEASURES['bits_per_dim'].title} is left out: the likelihoods are of {spaces[0]} and of {spaces[1]}."
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -80,17 +80,21 @@ def resampled_sums(
     return sums
 
 
-def interval_around(value: float, resampled: NDArray[np.float64]) -> tuple[float, float]:
+def interval_around(value: float, resampled: NDArray[np.float64], absolute: bool = False) -> tuple[float, float]:
     """The 95% interval of a measure from its values on resamples.
 
-    Resampling adds noise, which lowers an intersection of histograms and raises the size of a difference; so their
-    quantiles are taken from their own mean, and laid around the value. For means of pictures that changes nothing. What
-    is never negative gets no negative bound.
+    Resampling adds noise, which lowers an intersection of histograms; so quantiles are taken from the resamples' own
+    mean, and laid around the value. For means of pictures that changes nothing. What is never negative gets no negative
+    bound.
 
     Args:
         value: Of the set.
         resampled: Of the resamples, (RESAMPLES,); those on which it is not defined are passed over.
+        absolute: Whether the size of the value is meant: then the interval is folded at 0.
     """
     found = resampled[np.isfinite(resampled)]
-    low, high = value + np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - found.mean()
-    return float(max(low, 0.0) if found.min() >= 0 else low), float(high)
+    low, high = (float(end) for end in value + np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - found.mean())
+    if absolute:
+        near, far = sorted((abs(low), abs(high)))
+        return (0.0 if low <= 0 <= high else near), far
+    return (max(low, 0.0) if found.min() >= 0 else low), high

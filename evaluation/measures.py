@@ -32,6 +32,10 @@ class Measure:
         formula: From those sums, in their order, to the value; None for the Frechet Inception distance, which is no
             function of sums of the two vectors alone, but of their covariances too.
         note: What it is, and where it is defined, in a sentence.
+        mean_over: Of what the set's value is the plain mean, so that two methods can be compared picture by picture.
+        absolute: Whether the value is the size of what the formula gives.
+        has_interval: Whether resampling pictures tells how sure the value is: not where rare colours count as much as
+            common ones.
     """
 
     title: str
@@ -40,11 +44,18 @@ class Measure:
     statistics: tuple[str, ...]
     formula: Callable[..., Tensor] | None
     note: str
+    mean_over: Literal["pictures", "pixels"] | None = None
+    absolute: bool = False
+    has_interval: bool = True
+
+    def signed(self, sums: Sums) -> Tensor:
+        """What the formula gives, (...), of sums, (..., K)."""
+        assert self.formula is not None, f"{self.title} needs more than sums"
+        return self.formula(*(sums[name] for name in self.statistics))
 
     def value(self, sums: Sums) -> Tensor:
         """The value, (...), of sums, (..., K)."""
-        assert self.formula is not None, f"{self.title} needs more than sums"
-        return self.formula(*(sums[name] for name in self.statistics))
+        return self.signed(sums).abs() if self.absolute else self.signed(sums)
 
 
 @dataclass(frozen=True)
@@ -72,8 +83,8 @@ def mean(total: Tensor, count: Tensor) -> Tensor:
 
 
 def difference_of_means(prediction: Tensor, truth: Tensor, count: Tensor) -> Tensor:
-    """How far the mean of the predictions is from that of the truths."""
-    return (mean(prediction, count) - mean(truth, count)).abs()
+    """How far the mean of the predictions is above that of the truths."""
+    return mean(prediction, count) - mean(truth, count)
 
 
 def mean_over_colors(areas: Tensor, counts: Tensor) -> Tensor:
@@ -90,21 +101,25 @@ MEASURES: dict[str, Measure] = {
     "bits_per_dim": Measure(
         "Bits/dim", "bits", "lower", ("bits_per_dim", "likelihood_pictures"), mean,
         "The negative logarithm of the exact likelihood of the true chroma, per dimension; on every picture.",
+        mean_over="pictures",
     ),
     "rmse_alpha_beta": Measure(
         "RMSE αβ", "", "lower", ("alpha_beta_error", "pixels"), lambda total, count: mean(total, count) / 2**0.5,
         "Each pixel's root mean square error over alpha and beta, averaged over all pixels, as LRAC's tables have it "
         "(Larsson et al. 2016, section 5.1).",
+        mean_over="pixels",
     ),
     "rmse_alpha_beta_norm": Measure(
         "RMSE αβ, norm", "", "lower", ("alpha_beta_error", "pixels"), mean,
         "The norm of each pixel's alpha-beta error, averaged over all pixels, as equation 9 of Larsson et al. 2016 "
         "prints it; √2 times the other.",
+        mean_over="pixels",
     ),
     "psnr": Measure(
         "PSNR", "dB", "higher", ("psnr", "pictures"), mean,
         "Peak signal-to-noise ratio over R, G and B; the arithmetic mean over pictures (Larsson et al. 2016, "
         "section 5.1).",
+        mean_over="pictures",
     ),
     "psnr_geometric": Measure(
         "PSNR, geometric", "dB", "higher", ("log_psnr", "pictures"), lambda total, count: mean(total, count).exp(),
@@ -113,11 +128,13 @@ MEASURES: dict[str, Measure] = {
     "ssim": Measure(
         "SSIM", "", "higher", ("ssim", "pictures"), mean,
         "Structural similarity, the mean over R, G and B (Wang et al. 2004).",
+        mean_over="pictures",
     ),
     "ciede2000": Measure(
         "CIEDE2000", "", "lower", ("ciede2000", "pictures"), mean,
         "The CIEDE2000 colour difference of a pixel, averaged over each picture, then over pictures; about 1 is just "
         "noticeable (Sharma et al. 2005).",
+        mean_over="pictures",
     ),
     "auc": Measure(
         "AuC", "", "higher", ("color_areas", "color_counts_of_truth"),
@@ -128,6 +145,7 @@ MEASURES: dict[str, Measure] = {
     "auc_rebalanced": Measure(
         "AuC, rebalanced", "", "higher", ("color_areas", "color_counts_of_truth"), mean_over_colors,
         "AuC where every colour that occurs counts the same (Zhang et al. 2016, section 3.1).",
+        has_interval=False,
     ),
     "histogram_intersection_a": Measure(
         "Intersection a", "", "higher", ("ab_histogram", "ab_histogram_of_truth"),
@@ -142,48 +160,59 @@ MEASURES: dict[str, Measure] = {
     "saturation": Measure(
         "Saturation", "%", None, ("saturation", "pictures"), mean,
         "Mean perceptual saturation in CIELab (Royer et al. 2017, section 4.3); to be read beside that of the truth.",
+        mean_over="pictures",
     ),
     "saturation_of_truth": Measure(
         "Saturation of truth", "%", None, ("saturation_of_truth", "pictures"), mean,
         "Mean perceptual saturation of the true pictures.",
+        mean_over="pictures",
     ),
     "colorfulness": Measure(
         "Colourfulness", "", None, ("colorfulness", "pictures"), mean,
         "Mean colourfulness M3 of Hasler and Suesstrunk 2003, section 6; to be read beside that of the truth.",
+        mean_over="pictures",
     ),
     "colorfulness_of_truth": Measure(
         "Colourfulness of truth", "", None, ("colorfulness_of_truth", "pictures"), mean,
         "Mean colourfulness of the true pictures.",
+        mean_over="pictures",
     ),
     "colorfulness_delta": Measure(
         "ΔColourfulness", "", "lower", ("colorfulness", "colorfulness_of_truth", "pictures"), difference_of_means,
         "How far the set's mean colourfulness is from that of the truth.",
+        absolute=True,
     ),
     "colorfulness_abs": Measure(
         "Colourfulness, absolute", "", None, ("colorfulness_abs", "pictures"), mean,
         "Mean colourfulness with absolute opponents, which the code of DDColor, CT2 and ColorFormer measures.",
+        mean_over="pictures",
     ),
     "colorfulness_abs_of_truth": Measure(
         "Colourfulness of truth, absolute", "", None, ("colorfulness_abs_of_truth", "pictures"), mean,
         "Mean colourfulness with absolute opponents of the true pictures.",
+        mean_over="pictures",
     ),
     "colorfulness_abs_delta": Measure(
         "ΔColourfulness, absolute", "", "lower",
         ("colorfulness_abs", "colorfulness_abs_of_truth", "pictures"), difference_of_means,
         "How far the set's mean colourfulness with absolute opponents is from that of the truth.",
+        absolute=True,
     ),
     "ms_ssim": Measure(
         "MS-SSIM between samples", "", None, ("ms_ssim", "pictures"), mean,
         "Multi-scale structural similarity of two samples of one picture, the mean over all pairs: lower is more "
         "diverse (Guadarrama et al. 2017, Figure 10).",
+        mean_over="pictures",
     ),
     "lpips": Measure(
         "LPIPS", "", "lower", ("lpips", "pictures"), mean,
         "Learned perceptual distance from the truth, AlexNet's features (Zhang et al. 2018).",
+        mean_over="pictures",
     ),
     "lpips_diversity": Measure(
         "LPIPS between samples", "", None, ("lpips_diversity", "pictures"), mean,
         "Learned perceptual distance of two samples of one picture, the mean over all pairs: higher is more diverse.",
+        mean_over="pictures",
     ),
     "fid": Measure(
         "FID", "", "lower", ("inception", "inception_of_truth"), None,
@@ -193,10 +222,12 @@ MEASURES: dict[str, Measure] = {
     "top_1": Measure(
         "Top-1", "%", "higher", ("top_hits", "pictures"), lambda hits, count: 100 * mean(hits[..., :1], count),
         "How often VGG-16 finds the picture's class (Zhang et al. 2016, section 3.1: semantic interpretability).",
+        mean_over="pictures",
     ),
     "top_5": Measure(
         "Top-5", "%", "higher", ("top_hits", "pictures"), lambda hits, count: 100 * mean(hits[..., 1:], count),
         "How often VGG-16 has the picture's class among its best five (Zhang et al. 2016, section 3.1).",
+        mean_over="pictures",
     ),
 }  # fmt: skip
 

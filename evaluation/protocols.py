@@ -62,6 +62,16 @@ class ScoringProtocol:
             raise ValueError(f"there is no measure {unknown[0]}; protocol.measures are of {', '.join(MEASURES)}")
         if self.resize is not None and list(self.resize) not in (["short_side"], ["square"]):
             raise ValueError(f"protocol.resize={dict(self.resize)} should be null, {{short_side: N}} or {{square: N}}")
+        for name, number in {
+            "samples": self.samples,
+            "sampled_pictures": self.sampled_pictures,
+            **(self.resize or {}),
+        }.items():
+            if number is not None and number < 1:
+                raise ValueError(f"{name}={number} of protocol {self.name} should be 1 or more")
+        # 1 and 1.0 are one width, and should have one hash
+        object.__setattr__(self, "bin_width", float(self.bin_width))
+        object.__setattr__(self, "mean_color", [float(value) for value in self.mean_color])
         if self.luminance_source not in ("resized", "original"):
             raise ValueError(f"protocol.luminance_source is resized or original, not {self.luminance_source}")
 

@@ -100,7 +100,13 @@ def evaluate(
         ValueError: If nothing can be scored, a prediction does not fit its picture, or a score is no number.
         OSError: If the set cannot be read any more.
     """
+    if limit is not None and limit < 1:
+        raise ValueError(f"pictures={limit} should be a number from 1 on, or null for all")
+    if workers < 0:
+        raise ValueError(f"workers={workers} should be a number from 0 on, or null for one a core")
     started = time.time()
+    if entry.colorizer is None and not networks:
+        torch.set_num_threads(1)  # as in a worker: small pictures gain nothing from more, and sums stay the same
     left_out = {**(left_out or {}), **unavailable(entry, rules)}
     measures = [name for name in rules.measures if name not in left_out]
     keys, whole = pictures.keys, whole or pictures.keys
@@ -151,11 +157,12 @@ def evaluate(
     complete = scored >= (wanted if not others else set(whole))
     named = complete and rules.grants_name(whole)
     record["set"] |= {
-        "label": label_of(rules, len(scored), named, complete),
+        "label": label_of(rules, len(whole) if complete else len(scored), named, complete),
         "named": named,
         "complete": complete,
         "keys_sha256": keys_sha256(whole if complete else scored),
         "pictures": len(whole) if complete else len(scored),
+        "mean_rgb": summary.mean_rgb,
     }
     scores = {
         **record,
@@ -207,7 +214,7 @@ def killed_as_error(loader: Iterable[Any]) -> Iterator[Any]:
     try:
         yield from loader
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "DataLoader worker (pid" not in str(error):
             raise
         raise OSError("a process that reads pictures was killed; if memory ran out, give workers=1 or 0") from error
 
@@ -257,6 +264,11 @@ def notes(entry: Entry, rules: ScoringProtocol, summary: Summary) -> list[str]:
     ):
         if counts[name]:
             found.append(f"{counts[name]:,} of {coloured:,} {what}")
+    if summary.counts["small"] and "ms_ssim" in summary.metrics:
+        found.append(
+            f"MS-SSIM took fewer than five scales of {summary.counts['small']:,} pictures, whose shorter side is under "
+            "176 pixels: it compares with nothing measured at other sizes"
+        )
     if rules.samples and entry.samples < rules.samples:
         found.append(f"{rules.name} asks for {rules.samples} samples of each picture; here {entry.samples} was given")
     return found

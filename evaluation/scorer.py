@@ -1,6 +1,6 @@
 """Who is scored, on which pictures, and how a part of them is."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -57,6 +57,11 @@ class Entry:
     samples: int = 1
     variant: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in (self.method, self.variant or ""):
+            if not name.isprintable():
+                raise ValueError(f"{name!r} is no name for a row; leave out what cannot be printed")
+
     @classmethod
     def of_checkpoint(
         cls,
@@ -99,8 +104,12 @@ class Scorer:
     gallery: tuple[frozenset[str], Path]
     unreadable: Literal["stop", "leave_out"]
 
-    def read(self, number: int) -> list[dict[str, Any]]:
+    def read(self, number: int, only: Collection[str] | None = None) -> list[dict[str, Any]]:
         """A part's pictures as they are coloured (`rgb`) and compared (`truth`, `samples`), or what is wrong with one.
+
+        Args:
+            number: Of the part.
+            only: Names of the pictures to read; None reads all.
 
         Raises:
             ValueError: If a prediction has another size than its picture, or one cannot be read and none may be left
@@ -108,20 +117,30 @@ class Scorer:
         """
         items = []
         for place in self.plan[number]:
+            if only is not None and self.pictures.keys[place] not in only:
+                continue
             try:
-                item = self.pictures.at(place)
-            except ValueError as error:
+                items.append(self.prepared(place))
+            except ValueError:
                 if self.unreadable == "stop":
                     raise
-                items.append({"unreadable": self.pictures.keys[place], "why": str(error)})
-                continue
-            rgb, truth = item["rgb"], self.rules.prepare(item["rgb"])
-            item |= {"truth": truth, "rgb": truth if self.rules.luminance_source == "resized" else rgb}
-            item["coloured"] = place in self.chosen and not (self.rules.exclude_grey and is_grey(truth))
-            if "samples" in item:
-                item["samples"] = self.compared(item["samples"], rgb, truth, item["key"])
-            items.append(item)
+                items.append({"unreadable": self.pictures.keys[place]})
         return items
+
+    def prepared(self, place: int) -> dict[str, Any]:
+        """A picture of the set, at the size at which it is coloured and compared.
+
+        Raises:
+            ValueError: If it, or a prediction of it, cannot be read, or the two do not fit.
+        """
+        item = self.pictures.at(place)
+        rgb, truth = item["rgb"], self.rules.prepare(item["rgb"])
+        item |= {"truth": truth, "rgb": truth if self.rules.luminance_source == "resized" else rgb}
+        item["grey"] = is_grey(truth)
+        item["coloured"] = place in self.chosen and not (self.rules.exclude_grey and item["grey"])
+        if "samples" in item:
+            item["samples"] = self.compared(item["samples"], rgb, truth, item["key"])
+        return item
 
     def compared(self, samples: Tensor, rgb: Tensor, truth: Tensor, key: str) -> Tensor:
         """Predictions of the picture's own size are resized as the picture is; those of the protocol's are ready."""
@@ -142,6 +161,7 @@ class Scorer:
                 statistics = statistics_of(pairs, self.wanted, self.networks)
             except ValueError as error:
                 raise ValueError(f"{item['key']}: {error}") from error
+            statistics["mean_rgb_of_truth"] = pairs.true_rgb.mean(dim=(0, 2, 3)).double().cpu()
             rows = {name: values.numpy() for name, values in statistics.items()}
             coloured.append((item["key"], tuple(item["truth"].shape[1:]), rows))
             if item["key"] in self.gallery[0]:
@@ -149,7 +169,7 @@ class Scorer:
         seen = [item for item in items if "unreadable" not in item]
         counts = {
             "read": len(seen),
-            "grey": sum(not item["coloured"] and is_grey(item["truth"]) for item in seen),
+            "grey": sum(item["grey"] for item in seen),
         }
         for name in ("grey_prediction", "mislabelled", "lossy"):
             counts[name] = sum(bool(item.get(name)) for item in seen if item["coloured"])

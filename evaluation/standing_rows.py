@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from evaluation.protocols import ScoringProtocol
-from lightning_modules.color import lab_to_rgb, rgb_to_lab, rgb_to_lightness, to_float, to_uint8
+from lightning_modules.color import is_grey, lab_to_rgb, rgb_to_lab, rgb_to_lightness, to_float, to_uint8
 from lightning_modules.resize import resized
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class StandingRow:
     def __post_init__(self) -> None:
         if self.name not in STANDING_ROWS:
             raise ValueError(f"baseline={self.name} is none of {', '.join(STANDING_ROWS)}")
+        if self.name == "permuted_chroma" and len(self.circle) < 2:
+            raise ValueError("permuted_chroma takes the chroma of another picture, and this set has only one")
 
     @property
     def keys(self) -> Sequence[str]:
@@ -59,15 +61,16 @@ class StandingRow:
         return item | {"samples": colour[self.name]().unsqueeze(0)}
 
     def partner(self, number: int) -> Tensor:
-        """Another of the pictures that are coloured, uint8 (3, h, w), a different one for each."""
+        """The next of the pictures that are coloured, uint8 (3, h, w), that has colour."""
         places = self.circle
         for step in range(1, len(places)):
             try:
                 found: Tensor = self.pictures.at(places[(self.place_in_circle[number] + step) % len(places)])["rgb"]
             except ValueError:
                 continue
-            return found
-        raise ValueError("permuted_chroma wants a second picture, and none can be read")
+            if not is_grey(found):
+                return found
+        raise ValueError("permuted_chroma wants a second picture with colour, and none can be read")
 
     @cached_property
     def circle(self) -> list[int]:

@@ -8,17 +8,16 @@ from torch import Tensor
 
 from evaluation.functional.alpha_beta import alpha_beta_distance
 from evaluation.functional.area_under_curve import (
-    COLORS,
     color_areas,
     color_index_of_lab,
-    threshold_counts,
+    counts_by_color,
     threshold_index_of_lab,
 )
 from evaluation.functional.best_of import best_of
 from evaluation.functional.ciede2000 import ciede2000_of_lab
 from evaluation.functional.colorfulness import colorfulness, colorfulness_abs
 from evaluation.functional.error_distribution import PSNR_EDGES, error_counts
-from evaluation.functional.histogram import counts_between, counts_by_row
+from evaluation.functional.histogram import counts_between
 from evaluation.functional.lab_histogram import lab_histogram_of_lab
 from evaluation.functional.ms_ssim import SIMILARITY_EDGES, ms_ssim, pairs
 from evaluation.functional.psnr import psnr
@@ -77,14 +76,9 @@ class Pairs:
         return alpha_beta_distance(self.rgb, self.true_rgb)
 
     @cached_property
-    def threshold(self) -> Tensor:
-        """The least whole distance in ab that each pixel is within, int32 (S, H, W)."""
-        return threshold_index_of_lab(self.lab, self.true_lab)
-
-    @cached_property
-    def true_color(self) -> Tensor:
-        """The point of the grid of colours that each true pixel is nearest to, int32 (1, H, W)."""
-        return color_index_of_lab(self.true_lab)
+    def counts_by_color(self) -> Tensor:
+        """How many pixels of each true colour have each distance in ab, rounded up, (S, 529, 152)."""
+        return counts_by_color(color_index_of_lab(self.true_lab), threshold_index_of_lab(self.lab, self.true_lab))
 
     @cached_property
     def psnr(self) -> Tensor:
@@ -128,12 +122,12 @@ STATISTICS: dict[str, Statistic] = {
     "log_psnr": lambda pairs: pairs.psnr.double().clamp(min=SMALLEST_PSNR).log(),
     "psnr_counts": lambda pairs: counts_between(pairs.psnr, PSNR_EDGES).unsqueeze(0) / len(pairs.psnr),
     "psnr_best_of": lambda pairs: best_of(pairs.psnr).unsqueeze(0),
-    "exact": lambda pairs: torch.tensor([torch.equal(sample, pairs.truth[0]) for sample in pairs.samples]),
+    "exact": lambda pairs: torch.tensor([any(torch.equal(sample, pairs.truth[0]) for sample in pairs.samples)]),
     "ssim": lambda pairs: ssim(pairs.rgb, pairs.true_rgb.expand_as(pairs.rgb)),
     "ciede2000": lambda pairs: ciede2000_of_lab(pairs.lab, pairs.true_lab).mean(dim=(1, 2)),
-    "distance_counts": lambda pairs: threshold_counts(pairs.threshold),
-    "color_areas": lambda pairs: color_areas(pairs.true_color.expand_as(pairs.threshold), pairs.threshold),
-    "color_counts_of_truth": lambda pairs: counts_by_row(pairs.true_color.flatten(1), COLORS),
+    "distance_counts": lambda pairs: pairs.counts_by_color.sum(dim=1),
+    "color_areas": lambda pairs: color_areas(pairs.counts_by_color),
+    "color_counts_of_truth": lambda pairs: pairs.counts_by_color.sum(dim=2),
     # Colours, each beside the truth's
     "ab_histogram": lambda pairs: lab_histogram_of_lab(pairs.lab, pairs.bin_width),
     "ab_histogram_of_truth": lambda pairs: lab_histogram_of_lab(pairs.true_lab, pairs.bin_width),
@@ -149,6 +143,7 @@ STATISTICS: dict[str, Statistic] = {
 }
 
 
+@torch.inference_mode()
 def statistics_of(
     pairs: Pairs, wanted: Collection[str], networks: Mapping[str, Statistic] | None = None
 ) -> dict[str, Tensor]:
@@ -168,8 +163,8 @@ def statistics_of(
     known = {**STATISTICS, **(networks or {})}
     found = {}
     for name in wanted:
-        rows = known[name](pairs).double().cpu()
-        found[name] = rows.reshape(len(rows), -1).mean(dim=0)
-        if not found[name].isfinite().all():
-            raise ValueError(f"{name} is not finite; leave the picture or the measure out")
+        found[name] = known[name](pairs).mean(dim=0, dtype=torch.float64).flatten().cpu()
+    if not torch.cat(list(found.values())).isfinite().all():
+        name = next(name for name, vector in found.items() if not vector.isfinite().all())
+        raise ValueError(f"{name} is not finite; leave the picture or the measure out")
     return found

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluation.functional.frechet import FrechetSums
+from evaluation.functional.ms_ssim import SMALLEST_SIDES, WEIGHTS
 from evaluation.interval import interval_around, resampled_sums
 from evaluation.measures import CURVES, MEASURES
 from evaluation.parts import Part, Parts, Statistics, Table
@@ -35,6 +36,7 @@ class Summary:
         keys: The coloured pictures' names.
         part_of: The part that each is in.
         unreadable: Names of the pictures that could not be read.
+        mean_rgb: Of the coloured pictures' truths, in [0, 1]: tells other pictures under the same names.
     """
 
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class Summary:
     keys: list[str] = field(default_factory=list)
     part_of: list[int] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    mean_rgb: list[float] | None = None
 
     @property
     def picture_counts(self) -> dict[str, int]:
@@ -82,6 +85,7 @@ def summarize(parts: Parts, rules: ScoringProtocol, measures: Sequence[str], pat
             summary.unreadable += part.unreadable
             summary.keys += part.coloured.keys
             summary.part_of += [number] * len(part.coloured.keys)
+            summary.counts["small"] += sum(min(size) < SMALLEST_SIDES[len(WEIGHTS)] for size in part.coloured.sizes)
             for kind, table in tables_of(part):
                 sizes[kind].append(len(table.keys))
                 for name, values in table.statistics.items():
@@ -97,6 +101,9 @@ def summarize(parts: Parts, rules: ScoringProtocol, measures: Sequence[str], pat
         )
     half.replace(path)
     summary.counts["exact"] = int(totals["exact"].sum()) if "exact" in totals else 0
+
+    if "mean_rgb_of_truth" in totals:
+        summary.mean_rgb = [round(float(total / totals["pictures"][0]), 6) for total in totals["mean_rgb_of_truth"]]
 
     sums = {name: torch.from_numpy(total) for name, total in totals.items()}
     wanted = {statistic for name in measures for statistic in MEASURES[name].statistics}
@@ -114,8 +121,11 @@ def summarize(parts: Parts, rules: ScoringProtocol, measures: Sequence[str], pat
                 summary.metrics[name] = {"value": frechet.distance(), "low": None, "high": None, "n": frechet.pictures}
         elif all(statistic in sums for statistic in measure.statistics):
             pictures = sums["likelihood_pictures" if "likelihood_pictures" in measure.statistics else "pictures"]
-            value = float(measure.value(sums))
-            low, high = interval_around(value, measure.value(resampled).numpy())
+            value, low, high = float(measure.value(sums)), None, None
+            if measure.has_interval and pictures > 1:
+                low, high = interval_around(
+                    float(measure.signed(sums)), measure.signed(resampled).numpy(), measure.absolute
+                )
             summary.metrics[name] = {"value": value, "low": low, "high": high, "n": int(pictures)}
             if "ab_histogram" in measure.statistics:
                 summary.metrics[name]["bin_width"] = rules.bin_width

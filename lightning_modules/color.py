@@ -6,6 +6,7 @@ do not round-trip, so that space is spelt out here.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -67,7 +68,8 @@ def full_precision(function: Conversion) -> Conversion:
     @wraps(function)
     def in_full_precision(*arguments: Any, **keywords: Any) -> Tensor:
         device = next(value.device for value in (*arguments, *keywords.values()) if isinstance(value, Tensor))
-        with torch.autocast(device_type=device.type, enabled=False):
+        off = torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+        with off:
             return function(*map(widen, arguments), **{name: widen(value) for name, value in keywords.items()})
 
     return cast(Conversion, in_full_precision)
@@ -83,7 +85,7 @@ def in_bands(convert: Callable[[Tensor], Tensor], picture: Tensor) -> Tensor:
 
 def to_float(rgb: Tensor) -> Tensor:
     """Eight-bit RGB in 0..255 to float32 RGB in [0, 1]; a floating picture passes through."""
-    return rgb if rgb.is_floating_point() else rgb.float() / 255
+    return rgb if rgb.is_floating_point() else rgb.float().div_(255)
 
 
 def to_uint8(rgb: Tensor) -> Tensor:
@@ -113,17 +115,18 @@ def uint8_rgb_to_lab(rgb: Tensor) -> Tensor:
     """
     if rgb.dtype != torch.uint8:
         raise ValueError(f"uint8_rgb_to_lab wants eight-bit colours, not {rgb.dtype}; see to_uint8")
-    linear = LINEAR_LEVELS.to(rgb.device).index_select(0, rgb.flatten().int()).view(rgb.shape)
+    channels = rgb.movedim(-3, 0)
+    linear = LINEAR_LEVELS.to(rgb.device).index_select(0, channels.flatten().int())
     with torch.autocast(device_type=rgb.device.type, enabled=False):
-        yxz = LINEAR_RGB_TO_YXZ.to(rgb.device) @ linear.flatten(-2)
+        yxz = LINEAR_RGB_TO_YXZ.to(rgb.device) @ linear.view(3, -1)
     darkest = DARKEST_ROOT**3
-    lab = cube_root_(yxz.clamp(min=darkest)).add_(yxz.clamp_(max=darkest).sub_(darkest), alpha=DARKEST_SLOPE)
+    lab = cube_root_(yxz.clamp(min=darkest)).add_(yxz.clamp_(max=darkest), alpha=DARKEST_SLOPE)
     # The roots of Y, X and Z become L, a and b where they stand: here new memory costs more than arithmetic.
-    luminance, a, b = lab.unbind(-2)
+    luminance, a, b = lab
     a.sub_(luminance).mul_(500)
     b.sub_(luminance).mul_(-200)
-    luminance.mul_(116).sub_(16)
-    return lab.view(rgb.shape)
+    luminance.mul_(116).sub_(16 + 116 * DARKEST_SLOPE * darkest)  # the line's height, which cancels in a and b
+    return lab.view(channels.shape).movedim(0, -3)
 
 
 def cube_root_(values: Tensor) -> Tensor:
@@ -179,8 +182,9 @@ def rgb_to_alpha_beta(rgb: Tensor) -> Tensor:
     alpha = (B - (R + G) / 2) / (L + 1e-4) lies in [-1.5, 3], beta = (R - G) / (L + 1e-4) in [-3, 3].
     """
     red, green, blue = rgb.unbind(-3)
-    lightness = rgb.mean(dim=-3) + ALPHA_BETA_EPSILON
-    return torch.stack([(blue - (red + green) / 2) / lightness, (red - green) / lightness], dim=-3)
+    yellow = torch.lerp(red, green, 0.5)
+    lightness = torch.lerp(yellow, blue, 1 / 3).add_(ALPHA_BETA_EPSILON)
+    return torch.stack([blue - yellow, red - green], dim=-3).div_(lightness.unsqueeze(-3))
 
 
 @full_precision

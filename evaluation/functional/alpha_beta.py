@@ -1,6 +1,5 @@
 """RMSE in alpha-beta, as Larsson et al. 2016 report it (section 5.1, equation 9; after Deshpande et al. 2015)."""
 
-import torch
 from torch import Tensor
 
 from lightning_modules.color import rgb_to_alpha_beta
@@ -29,5 +28,5 @@ def rmse_alpha_beta_norm(prediction: Tensor, truth: Tensor) -> Tensor:
 
 def alpha_beta_distance(prediction: Tensor, truth: Tensor) -> Tensor:
     """The norm of each pixel's (alpha, beta) error: (B, H, W) of RGB in [0, 1], (B, 3, H, W)."""
-    difference = rgb_to_alpha_beta(prediction) - rgb_to_alpha_beta(truth)
-    return torch.hypot(*difference.unbind(1))
+    squares = rgb_to_alpha_beta(prediction).sub_(rgb_to_alpha_beta(truth)).square_()
+    return squares[:, 0].add_(squares[:, 1]).sqrt_()

@@ -37,7 +37,8 @@ def threshold_index(prediction: Tensor, truth: Tensor) -> Tensor:
 
 def threshold_index_of_lab(prediction: Tensor, truth: Tensor) -> Tensor:
     """`threshold_index` of CIELab, (B, 3, H, W)."""
-    distance = torch.hypot(*(prediction[:, 1:] - truth[:, 1:]).unbind(1))
+    squares = (prediction[:, 1:] - truth[:, 1:]).square_()
+    distance = squares[:, 0].add_(squares[:, 1]).sqrt_()
     return distance.ceil_().clamp_(max=LARGEST_DISTANCE + 1).int()
 
 
@@ -73,9 +74,8 @@ def color_index(truth: Tensor) -> Tensor:
 
 def color_index_of_lab(truth: Tensor) -> Tensor:
     """`color_index` of CIELab, (B, 3, H, W)."""
-    half = GRID_SIDE // 2
-    a, b = (truth[:, 1:] / GRID).round_().clamp_(-half, half).add_(half).unbind(1)
-    return (GRID_SIDE * a).add_(b).int()
+    a, b = (truth[:, 1:] / GRID).round_().unbind(1)
+    return (GRID_SIDE * a).add_(b).add_(COLORS // 2).int()  # from grey, the middle
 
 
 def color_counts(truth: Tensor) -> Tensor:
@@ -86,7 +86,21 @@ def color_counts(truth: Tensor) -> Tensor:
     return counts_by_row(color_index(truth).flatten(1), COLORS)
 
 
-def color_areas(colors: Tensor, thresholds: Tensor) -> Tensor:
+def counts_by_color(colors: Tensor, thresholds: Tensor) -> Tensor:
+    """How many pixels of each true colour have each `threshold_index`: all that a set's two scores follow from.
+
+    Args:
+        colors: `color_index` of the truth, (B, H, W), or (1, H, W) where all have the same.
+        thresholds: `threshold_index`, (B, H, W).
+
+    Returns:
+        Float64 (B, 529, 152).
+    """
+    indices = torch.add(thresholds, colors, alpha=LARGEST_DISTANCE + 2).flatten(1)
+    return counts_by_row(indices, COLORS * (LARGEST_DISTANCE + 2)).view(-1, COLORS, LARGEST_DISTANCE + 2)
+
+
+def color_areas(counts: Tensor) -> Tensor:
     """What the pixels of each true colour add to the area under the curve, so that no curve needs to be kept.
 
     A pixel adds what its own curve has, a step at its threshold, of which the trapezia leave half an interval out. A
@@ -94,14 +108,14 @@ def color_areas(colors: Tensor, thresholds: Tensor) -> Tensor:
     mean over the colours that occur of each colour's own quotient.
 
     Args:
-        colors: `color_index` of the truth, (B, H, W).
-        thresholds: `threshold_index`, (B, H, W).
+        counts: `counts_by_color`, (B, 529, 152).
 
     Returns:
         Float64 (B, 529), in pixels: a pixel that is right adds 1.
     """
-    areas = (LARGEST_DISTANCE + 0.5 - thresholds).clamp_(0, LARGEST_DISTANCE)
-    return counts_by_row(colors.flatten(1), COLORS, areas.flatten(1)) / LARGEST_DISTANCE
+    thresholds = torch.arange(LARGEST_DISTANCE + 2, dtype=torch.float64, device=counts.device)
+    areas = (LARGEST_DISTANCE + 0.5 - thresholds).clamp_(0, LARGEST_DISTANCE) / LARGEST_DISTANCE
+    return counts @ areas
 
 
 @full_precision

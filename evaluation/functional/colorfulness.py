@@ -7,18 +7,21 @@ from lightning_modules.color import full_precision
 
 
 def opponents(rgb: Tensor) -> tuple[Tensor, Tensor]:
-    """Red against green and yellow against blue, each (B, H, W), in -255..255."""
-    red, green, blue = (255 * rgb).unbind(1)
-    return red - green, (red + green) / 2 - blue
+    """Red against green and yellow against blue, each (B, H, W), in -1..1."""
+    red, green, blue = rgb.unbind(1)
+    return red - green, torch.lerp(red, green, 0.5).sub_(blue)
 
 
-def spread_and_mean(red_green: Tensor, yellow_blue: Tensor) -> Tensor:
-    """M^(3): the length of the two standard deviations and 0.3 times that of the two means, (B,)."""
+def spread_and_mean_(red_green: Tensor, yellow_blue: Tensor) -> Tensor:
+    """M^(3): the length of the two standard deviations and 0.3 times that of the two means, (B,).
+
+    It overwrites the opponents: here new memory costs more than arithmetic.
+    """
     means = [opponent.mean(dim=(1, 2), keepdim=True) for opponent in (red_green, yellow_blue)]
-    # `var` would go over each of them once, but takes twice the time
-    red_green_spread = (red_green - means[0]).square().mean(dim=(1, 2))
-    yellow_blue_spread = (yellow_blue - means[1]).square().mean(dim=(1, 2))
-    return (red_green_spread + yellow_blue_spread).sqrt() + 0.3 * torch.hypot(*means).flatten()
+    # `var` would go over each of them once, but takes ten times the time
+    red_green_spread = red_green.sub_(means[0]).square_().mean(dim=(1, 2))
+    yellow_blue_spread = yellow_blue.sub_(means[1]).square_().mean(dim=(1, 2))
+    return 255 * ((red_green_spread + yellow_blue_spread).sqrt() + 0.3 * torch.hypot(*means).flatten())
 
 
 @full_precision
@@ -31,7 +34,7 @@ def colorfulness(rgb: Tensor) -> Tensor:
     Returns:
         (B,): 0 for a grey picture; Hasler and Suesstrunk call 33 moderately, 59 quite and 109 extremely colourful.
     """
-    return spread_and_mean(*opponents(rgb))
+    return spread_and_mean_(*opponents(rgb))
 
 
 @full_precision
@@ -48,4 +51,4 @@ def colorfulness_abs(rgb: Tensor) -> Tensor:
         (B,), 0 for a grey picture.
     """
     red_green, yellow_blue = opponents(rgb)
-    return spread_and_mean(red_green.abs(), yellow_blue.abs())
+    return spread_and_mean_(red_green.abs_(), yellow_blue.abs_())

@@ -39,5 +39,5 @@ def error_counts(distance: Tensor) -> Tensor:
     Returns:
         Float64 (B, 102).
     """
-    indices = (ERROR_STEPS / 2**0.5 * distance).ceil_().clamp_(max=ERROR_STEPS + 1).int()
+    indices = (distance * (ERROR_STEPS / 2**0.5)).ceil_().clamp_(max=ERROR_STEPS + 1).int()
     return counts_by_row(indices.flatten(1), ERROR_STEPS + 2)

@@ -15,7 +15,7 @@ def counts_by_row(indices: Tensor, bins: int, weights: Tensor | None = None) -> 
     Returns:
         Float64 (R, bins): exact up to 2^53 occurrences.
     """
-    counts = torch.zeros(len(indices), bins, dtype=torch.float64, device=indices.device)
+    counts = torch.empty(len(indices), bins, dtype=torch.float64, device=indices.device)
     for row, found in enumerate(indices):
         counts[row] = torch.bincount(found, None if weights is None else weights[row].double(), minlength=bins)
     return counts
@@ -32,8 +32,8 @@ def counts_between(values: Tensor, edges: Tensor) -> Tensor:
     Returns:
         Float64 (E - 1,), which sums to N.
     """
-    indices = torch.bucketize(values, edges.to(values), right=True) - 1
-    return counts_by_row(indices.clamp(0, len(edges) - 2).unsqueeze(0), len(edges) - 1).squeeze(0)
+    indices = torch.bucketize(values, edges[1:-1].to(values), right=True)
+    return torch.bincount(indices, minlength=len(edges) - 1).double()
 
 
 def shares_within(counts: Tensor) -> Tensor:

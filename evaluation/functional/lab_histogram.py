@@ -46,7 +46,7 @@ def lab_histogram_of_lab(lab: Tensor, bin_width: float = 1.0) -> Tensor:
     """`lab_histogram` of CIELab, (B, 3, H, W)."""
     bins = number_of_bins(bin_width)
     ab = lab[:, 1:].flatten(0, 1).flatten(1)
-    indices = (ab + LARGEST_AB).div_(bin_width).clamp_(0, bins - 1).int()  # which rounds down
+    indices = (ab + LARGEST_AB).mul_(1 / bin_width).short()  # which rounds down
     return counts_by_row(indices, bins).view(len(lab), 2, bins)
 
 

@@ -15,7 +15,7 @@ def psnr(prediction: Tensor, truth: Tensor) -> Tensor:
     Returns:
         (B,); Larsson et al. 2016 (section 5.1) report the arithmetic mean over pictures.
     """
-    error = (prediction - truth).square().mean(dim=(1, 2, 3))
+    error = (prediction - truth).square_().mean(dim=(1, 2, 3))
     return (-10 * error.log10()).clamp(max=HIGHEST_PSNR)
 
 

@@ -22,7 +22,6 @@ def saturation(rgb: Tensor) -> Tensor:
 def saturation_of_lab(lab: Tensor) -> Tensor:
     """`saturation` of CIELab, (B, 3, H, W)."""
     luminance, a, b = lab.unbind(1)
-    chroma = a.square() + b.square()
-    length = chroma + luminance.square()
-    smallest = torch.finfo(lab.dtype).tiny  # black has neither
-    return 100 * (chroma / length.clamp(min=smallest)).sqrt().mean(dim=(1, 2))
+    chroma = a.square().addcmul_(b, b)
+    length = torch.addcmul(chroma, luminance, luminance).clamp_(min=torch.finfo(lab.dtype).tiny)  # black has none
+    return 100 * chroma.div_(length).sqrt_().mean(dim=(1, 2))

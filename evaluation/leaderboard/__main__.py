@@ -23,16 +23,25 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the leaderboard."""
+    """Write the leaderboard.
+
+    Raises:
+        NotADirectoryError: If `--out` is a file.
+        ValueError: If a record is not as it should be, or there is none.
+        OSError: If something cannot be read or written.
+    """
     from evaluation.leaderboard import markdown, page
     from evaluation.leaderboard.rows import find_rows
     from evaluation.leaderboard.tables import tables_of
 
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise NotADirectoryError(f"--out {arguments.out} is a file; give a directory, which is made if it is not there")
     rows = find_rows(arguments.runs)
     tables = tables_of(rows)
+    pages = {"leaderboard.md": markdown.render(tables), "leaderboard.html": page.render(tables)}
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for name, render in (("leaderboard.md", markdown.render), ("leaderboard.html", page.render)):
-        (arguments.out / name).write_text(render(tables), encoding="utf-8")
+    for name, text in pages.items():
+        (arguments.out / name).write_text(text, encoding="utf-8")
     print(f"{len(rows)} rows in {len(tables)} tables: {arguments.out / 'leaderboard.html'}")
     if arguments.wandb:
         from evaluation.leaderboard.tracking import log_leaderboard

@@ -1,4 +1,4 @@
-"""The seeded pictures that every method shows, small enough to travel in a page."""
+"""The few pictures that every method shows, small enough to travel in a page."""
 
 import base64
 import io

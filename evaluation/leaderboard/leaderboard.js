@@ -80,7 +80,8 @@ function step(across, down) {
   const strip = strips.indexOf(shown.closest(".strip"));
   const next = strips[(strip + down + strips.length) % strips.length];
   const buttons = [...next.querySelectorAll("button")];
-  const same = buttons.findIndex((button) => button.dataset.caption === shown.dataset.caption);
+  const alike = buttons.findIndex((button) => button.dataset.caption === shown.dataset.caption);
+  const same = down ? alike : buttons.indexOf(shown);
   if (buttons.length) enlarge(buttons[(Math.max(same, 0) + across + buttons.length) % buttons.length]);
 }
 

@@ -1,5 +1,6 @@
 """`leaderboard.md`: the tables as GitHub shows them."""
 
+import re
 from collections.abc import Sequence
 
 from evaluation.leaderboard.lines import Cell, Column, Line
@@ -13,8 +14,8 @@ def render(tables: Sequence[Table]) -> str:
     text = [
         "# Leaderboard",
         "Values with their 95% bootstrap intervals over pictures; ↑ higher is better, ↓ lower. **Bold**: the best that "
-        "was measured, and what a paired test on the same pictures does not tell from it (p ≥ 0.05). *Italics*: as "
-        "printed in a paper.",
+        "was measured, and what a paired test on the same pictures does not tell from it (p ≥ 0.05). Without a paired "
+        "test (FID, intersections and the like) only the best is bold. *Italics*: as printed in a paper.",
     ]
     for table in tables:
         text += _section(table)
@@ -22,13 +23,14 @@ def render(tables: Sequence[Table]) -> str:
 
 
 def _section(table: Table) -> list[str]:
-    text = [f"## {table.protocol['name']}: {table.label}", table.protocol["description"]]
+    name, label, description = map(_plain, (table.protocol["name"], table.label, table.protocol["description"]))
+    text = [f"## {name}: {label}", description]
     if table.warning:
-        text.append(f"> {table.warning}")
+        text.append(f"> {_plain(table.warning)}")
     rows = [_line(line) for line in table.lines] + [_line(line, "check") for line in table.standing_lines]
     text.append(_table(table.columns, rows))
     text.append(f"Protocol hash `{table.protocol['hash']}`.")
-    text += [f"Without {title}: {reason}." for title, reason in table.absent.items()]
+    text += [f"Without {title}: {_plain(reason)}." for title, reason in table.absent.items()]
     if table.comparisons and table.compared_by:
         best = table.full_name(table.comparisons[0][1])
         text.append(f"{table.compared_by.title} of each row minus that of {_plain(best)}, picture by picture:")
@@ -81,5 +83,5 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text whose characters mean nothing to Markdown."""
-    return "".join(f"\\{letter}" if letter in "\\`*_|<>[]" else letter for letter in text)
+    """Text on one line whose characters mean nothing to Markdown; `_` within a word means nothing anyway."""
+    return re.sub(r"[\\`*|<>\[\]]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(text.split()))

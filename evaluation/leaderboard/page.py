@@ -34,13 +34,17 @@ class Section:
             return GREY, DASHES[self.table.standing.index(row) % len(DASHES)]
         return self.colours[identity(row)], ()
 
+    @property
+    def drawn(self) -> list[Row]:
+        """All rows but the check by the truth itself, which is beyond every axis."""
+        return [*self.table.measured, *(row for row in self.table.standing if row.scores["method"] != "truth")]
+
     @cached_property
     def curves(self) -> list[Curves]:
-        """Of all rows but the truth, which is beyond every axis."""
-        rows = [row for row in [*self.table.measured, *self.table.standing] if row.scores["method"] != "truth"]
+        """Of the rows that are drawn."""
         return [
-            Curves(self.table.full_name(row), *self.look(row), row.scores.get("curves", {}), row.metrics)
-            for row in rows
+            Curves(self.table.full_name(row), *self.look(row), row.scores.get("curves") or {}, row.metrics)
+            for row in self.drawn
         ]
 
     @cached_property
@@ -50,7 +54,7 @@ class Section:
 
     @cached_property
     def gallery(self) -> list[Strip]:
-        """The seeded pictures, by each method."""
+        """The few pictures that all show, by each method."""
         rows = self.table.measured
         return gallery(rows, [self.table.full_name(row) for row in rows])
 

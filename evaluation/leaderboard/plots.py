@@ -170,10 +170,7 @@ def _quality_against_diversity(figure: Any, rows: Sequence[Curves], quality: Col
     axes = _labelled(figure, "MS-SSIM between samples", f"{quality.title} {quality.unit}".strip())
     for row in rows:
         across, up = row.metrics["ms_ssim"], row.metrics[quality.measure]
-        bars = [
-            [[score["value"] - score["low"]], [score["high"] - score["value"]]] if score["low"] is not None else None
-            for score in (across, up)
-        ]
+        bars = [_error_bar(score) for score in (across, up)]
         axes.errorbar(
             across["value"],
             up["value"],
@@ -185,6 +182,14 @@ def _quality_against_diversity(figure: Any, rows: Sequence[Curves], quality: Col
             elinewidth=1,
         )
     axes.margins(0.15)
+
+
+def _error_bar(score: dict[str, Any]) -> list[list[float]] | None:
+    value, low, high = (score.get(name) for name in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return None
+    # where all pictures score the same, rounding may leave the value outside
+    return [[max(value - low, 0)], [max(high - value, 0)]]
 
 
 CURVES: tuple[tuple[str, str, str, Callable[[Any, Sequence[Curves]], None]], ...] = (

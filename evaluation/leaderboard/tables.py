@@ -46,9 +46,15 @@ class PublishedTable:
 
 @dataclass(frozen=True)
 class Table:
-    """All rows of one protocol on one set of pictures."""
+    """All rows of one protocol on one set of pictures.
+
+    Attributes:
+        rows: Of the table.
+        namesakes: Tables above it that have other pictures under the same names.
+    """
 
     rows: Sequence[Row]
+    namesakes: int = 0
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -63,26 +69,37 @@ class Table:
     @property
     def anchor(self) -> str:
         """The table's name in addresses, unlike that of every other."""
-        return f"{self.protocol['name']}-{self.protocol['hash']}-{self.rows[0].scores['set']['keys_sha256'][:8]}"
+        hash_, keys_sha256, complete = self.rows[0].scored_on
+        ends = [*([] if complete else ["subset"]), *([str(self.namesakes)] if self.namesakes else [])]
+        return "-".join([self.protocol["name"], hash_, keys_sha256[:8], *ends])
 
     @property
-    def stale(self) -> str | None:
-        """What is amiss if the protocol has changed since."""
-        return self.rows[0].stale
+    def redefined(self) -> str | None:
+        """What is amiss if the installed protocol of this name is another."""
+        return self.rows[0].redefined
+
+    @property
+    def of_named_set(self) -> bool:
+        """Whether the pictures are the whole set that the protocol names, by their names."""
+        return all(row.scores["set"]["complete"] and row.scores["set"]["named"] for row in self.rows)
 
     @property
     def beside_published(self) -> bool:
-        """Whether the rows compare with what papers print: the whole set under its name, the protocol as it is now."""
-        return all(row.scores["set"]["complete"] and row.scores["set"]["named"] for row in self.rows) and not self.stale
+        """Whether the rows compare with what papers print: on the named set, by the protocol as it is installed."""
+        return self.of_named_set and not self.redefined and not self.namesakes
 
     @property
     def warning(self) -> str | None:
-        """Why the rows do not compare with published ones, if they do not, in a sentence."""
-        if self.stale:
-            return f"These rows were {self.stale}."
-        if self.beside_published:
-            return None
-        return f"{self.label[:1].upper()}{self.label[1:]}: these rows do not compare with published numbers."
+        """With what the rows do not compare, if they do not, in sentences."""
+        sentences = []
+        if self.redefined:
+            sentences.append(f"These rows were {self.redefined}.")
+        elif not self.of_named_set:
+            label = f"{self.label[:1].upper()}{self.label[1:]}"
+            sentences.append(f"{label}: these rows do not compare with published numbers.")
+        if self.namesakes:
+            sentences.append("Other pictures under the same names: these rows do not compare with the table above.")
+        return " ".join(sentences) or None
 
     @cached_property
     def measured(self) -> list[Row]:
@@ -131,7 +148,7 @@ class Table:
         sources = Counter((row.name, _source(row)) for row in self.rows)
         names = {}
         for row in self.rows:
-            parts = [row.scores.get("variant")]
+            parts = [row.variant]
             if alike[row.name] > 1:
                 parts.append(_source(row) if sources[row.name, _source(row)] == 1 else str(row.folder))
             names[id(row)] = (row.method, ", ".join(filter(None, parts)))
@@ -249,14 +266,30 @@ class Table:
 
 
 def tables_of(rows: Sequence[Row]) -> list[Table]:
-    """Rows by protocol and set: whole named sets first, then others, then what an older protocol scored."""
-    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    """Rows by protocol and set: whole named sets first, then others, then what another definition scored."""
+    groups: dict[tuple[str, str, bool], list[list[Row]]] = defaultdict(list)
     for row in rows:
-        groups[row.protocol["hash"], row.scores["set"]["keys_sha256"]].append(row)
-    tables = [Table(group) for group in groups.values()]
-    return sorted(
-        tables, key=lambda table: (bool(table.stale), not table.beside_published, table.protocol["name"], table.label)
+        same_names = groups[row.scored_on]
+        for group in same_names:
+            if all(row.has_pictures_of(other) for other in group):
+                group.append(row)
+                break
+        else:
+            same_names.append([row])
+    # of other pictures under the same names, those that most rows have stand first
+    tables = [
+        [Table(group, number) for number, group in enumerate(sorted(same_names, key=len, reverse=True))]
+        for same_names in groups.values()
+    ]
+    tables.sort(
+        key=lambda alike: (
+            bool(alike[0].redefined),
+            not alike[0].beside_published,
+            alike[0].protocol["name"],
+            alike[0].label,
+        )
     )
+    return [table for alike in tables for table in alike]
 
 
 def _values(rows: Sequence[Row], measure: str) -> list[float]:

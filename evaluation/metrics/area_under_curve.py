@@ -9,9 +9,10 @@ from evaluation.functional.area_under_curve import (
     LARGEST_DISTANCE,
     area_under_curve,
     color_index,
+    counts_by_color,
     threshold_index,
 )
-from evaluation.functional.histogram import counts_by_row, shares_within
+from evaluation.functional.histogram import shares_within
 
 
 class AreaUnderCurve(Metric):
@@ -31,8 +32,7 @@ class AreaUnderCurve(Metric):
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
         """Add pictures, RGB in [0, 1], (B, 3, H, W)."""
-        pairs = color_index(truth) * (LARGEST_DISTANCE + 2) + threshold_index(prediction, truth)
-        self.counts += counts_by_row(pairs.view(1, -1), self.counts.numel()).view_as(self.counts)
+        self.counts += counts_by_color(color_index(truth), threshold_index(prediction, truth)).sum(dim=0)
 
     def compute(self) -> dict[str, Tensor]:
         """The scores and their curves.

@@ -88,7 +88,8 @@ def colour_again(scorer: Scorer, summary: Summary, places: list[int]) -> dict[in
     for place in places:
         by_key.setdefault(summary.keys[place], []).append(place)
     for part in sorted({summary.part_of[place] for place in places}):
-        items: list[dict[str, Any]] = scorer.read(part)
+        # a method draws for a whole part at once
+        items: list[dict[str, Any]] = scorer.read(part, None if scorer.entry.colorizer else by_key)
         for item, samples in scorer.colourings(part, items):
             for place in by_key.get(item["key"], []):
                 found[place] = to_float(samples).cpu(), to_float(item["truth"]).cpu()

@@ -143,6 +143,8 @@ def test_mistakes_on_the_command_line_are_named(folders: Path, tmp_path: Path) -
         ("holds no pictures", {"predictions": tmp_path / "empty"}),
         ("there is no folder", {"predictions": tmp_path / "nowhere"}),
         ("name the true pictures: truth=FOLDER", {"predictions": truth, "truth": "null"}),
+        ("pictures=abc should be a whole number", {"baseline": "grey", "pictures": "abc"}),
+        ("lies in the folder of true pictures", {"baseline": "grey", "output_dir": truth / "scores"}),
         ("no checkpoint at", {"checkpoint": tmp_path / "nothing.ckpt"}),
         ("weights.pth cannot be read as weights", {"baseline": "grey", "weights.lpips": tmp_path / "weights.pth"}),
     ):
@@ -150,6 +152,17 @@ def test_mistakes_on_the_command_line_are_named(folders: Path, tmp_path: Path) -
         with pytest.raises((ValueError, OSError), match=words):
             scored(**{"truth": truth, "protocol": "folder", "output_dir": out, **changes})
     assert not list(out.glob("*.json"))
+
+
+def test_scores_go_apart_unless_told_otherwise(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for changes in ({}, {"pictures": 3}, {"variant": 0.8}):
+        with initialize_config_module("configs", version_base="1.3"):
+            asked = {"truth": folders / "truth", "baseline": "grey", "protocol": "sun6", "workers": 0, **changes}
+            evaluate.score(compose("evaluate", [f"{name}={value}" for name, value in asked.items()]))
+    found = [json.loads(path.read_text()) for path in sorted(Path("scores").glob("grey/*/scores.json"))]
+    assert len(found) == 3
+    assert sorted(str(scores["variant"]) for scores in found) == ["0.8", "None", "None"]
 
 
 def test_a_baseline_is_scored_on_a_set_of_a_data_module(tmp_path: Path) -> None:

@@ -221,6 +221,12 @@ def test_rebalancing_weights_are_inverse_to_the_colours_counts(pair: tuple[Tenso
     assert torch.equal(rebalancing_weights(truth, 3 * prior).flatten(), weights)
 
 
+def test_the_grid_of_colours_holds_all_of_srgb() -> None:
+    corners = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3))).T.reshape(1, 3, 2, 4)
+    wanted = Counter((a + 110) // 10 * 23 + (b + 110) // 10 for a, b in nearest_colors(corners))
+    assert {color: count for color, count in enumerate(color_counts(corners)[0].tolist()) if count} == wanted
+
+
 def test_a_prior_of_other_pictures_is_refused() -> None:
     prior = color_counts(plain((1, 0, 0)))[0]
     with pytest.raises(ValueError, match="lacks the colour of 4 pixels"):

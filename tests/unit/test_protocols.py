@@ -28,6 +28,7 @@ def test_the_hash_follows_what_changes_a_score() -> None:
     ]
     hashes = {replace(PROTOCOL, **change).hash for change in changes}  # type: ignore[arg-type]
     assert len(hashes | {PROTOCOL.hash}) == len(changes) + 1
+    assert replace(PROTOCOL, bin_width=1).hash == PROTOCOL.hash
 
 
 def test_the_hash_can_be_computed_from_a_record() -> None:
@@ -80,8 +81,10 @@ def test_an_installed_protocol_is_whole(name: str) -> None:
     assert protocol is not None
     assert protocol.name == name
     assert protocol.measures
-    if protocol.set is not None:
+    if protocol.set in SHA256:
         assert protocol.keys_sha256 == SHA256[protocol.set]
+    if name == "pic_cifar10":
+        assert protocol.grants_name([f"test_{number:05}" for number in range(10_000)])
 
 
 def test_mistakes_in_a_protocol_are_named() -> None:
@@ -89,6 +92,9 @@ def test_mistakes_in_a_protocol_are_named() -> None:
         replace(PROTOCOL, measures=["psrn"])
     with pytest.raises(ValueError, match="short_side: N"):
         replace(PROTOCOL, resize={"long_side": 4})
+    for change in ({"samples": 0}, {"sampled_pictures": 0}, {"resize": {"square": 0}}):
+        with pytest.raises(ValueError, match="should be 1 or more"):
+            replace(PROTOCOL, **change)
     with pytest.raises(ValueError, match="resized or original"):
         replace(PROTOCOL, luminance_source="mine")  # type: ignore[arg-type]
     assert installed("nobodys") is None

@@ -17,6 +17,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
 from evaluation import runner
+from evaluation.interval import interval_around
 from evaluation.parts import PART, Parts
 from evaluation.protocols import ScoringProtocol, keys_sha256
 from evaluation.runner import evaluate
@@ -94,9 +95,29 @@ def test_means_weigh_pictures_and_pixels_as_the_papers_do(tmp_path: Path) -> Non
     ]
     intersection = np.minimum(*(each / each.sum() for each in counts)).sum()
     assert scores["metrics"]["histogram_intersection_a"]["value"] == pytest.approx(intersection, abs=2e-3)
-    for metric in scores["metrics"].values():
-        assert metric["low"] <= metric["value"] <= metric["high"]
+    for name, metric in scores["metrics"].items():
         assert metric["n"] == 9
+        if name == "auc_rebalanced":
+            assert metric["low"] is metric["high"] is None, "pictures do not resample rare colours"
+        else:
+            assert metric["low"] <= metric["value"] <= metric["high"]
+    mean = np.mean([truth.mean(axis=(0, 1)) for truth, _ in pairs], axis=0)
+    assert scores["set"]["mean_rgb"] == pytest.approx(mean.tolist(), abs=1e-5)
+
+
+def test_the_size_of_a_difference_has_an_interval_folded_at_0(tmp_path: Path) -> None:
+    pictures = few(40)
+    rules = replace(RULES, measures=["colorfulness", "colorfulness_of_truth", "colorfulness_delta"])
+    metric = score(pictures, tmp_path, rules)["metrics"]["colorfulness_delta"]
+    with (tmp_path / "pictures.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    differences = np.array([float(row["colorfulness"]) - float(row["colorfulness_of_truth"]) for row in rows])
+    assert metric["value"] == pytest.approx(abs(differences.mean()), rel=1e-5)
+    error = 1.96 * differences.std(ddof=1) / len(differences) ** 0.5
+    assert metric["low"] == pytest.approx(abs(differences.mean()) - error, abs=0.15 * error)
+    generator = np.random.default_rng(0)
+    assert interval_around(-0.1, generator.normal(-0.1, 1, 2000), absolute=True) == pytest.approx((0, 2.06), abs=0.1)
+    assert interval_around(-5.0, generator.normal(-5, 1, 2000), absolute=True) == pytest.approx((3.04, 6.96), abs=0.1)
 
 
 def test_an_interval_is_that_of_the_mean(tmp_path: Path) -> None:
@@ -176,7 +197,7 @@ def test_grey_and_unreadable_pictures_are_counted_and_left_out(tmp_path: Path) -
     assert score(others, tmp_path / "others")["metrics"]["psnr"] == scores["metrics"]["psnr"]
     with_grey = score(pictures, tmp_path / "grey", replace(RULES, exclude_grey=False))
     assert with_grey["pictures"]["coloured"] == 5
-    assert with_grey["pictures"]["grey"] == 0
+    assert with_grey["pictures"]["grey"] == 1, "counted, but not left out"
 
 
 def test_a_table_lists_every_coloured_picture(tmp_path: Path) -> None:
@@ -213,7 +234,8 @@ def test_a_prediction_may_have_the_size_of_the_picture_or_of_the_protocol(tmp_pa
     assert score(pictures, tmp_path / "a", rules)["metrics"] == score(ready, tmp_path / "b", rules)["metrics"]
     ready.predictions = [*ready.predictions[:3], ready.predictions[3][:, :, :, :11]]
     with pytest.raises(ValueError, match="for picture_003 is 11x12, but the picture 24x24, or 12x12 as mine compares"):
-        score(ready, tmp_path / "c", rules)
+        score(ready, tmp_path / "c", rules, unreadable="stop")
+    assert score(ready, tmp_path / "d", rules)["pictures"]["unreadable"] == 1
 
 
 def test_a_part_of_a_set_does_not_bear_its_name(tmp_path: Path) -> None:
@@ -286,6 +308,15 @@ def test_a_set_without_anything_to_score_says_so(tmp_path: Path) -> None:
         score(pictures, tmp_path)
 
 
+def test_numbers_of_pictures_and_workers_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pictures=-3 should be a number from 1 on"):
+        score(few(3), tmp_path, limit=-3)
+    with pytest.raises(ValueError, match="workers=-1 should be a number from 0 on"):
+        score(few(3), tmp_path, workers=-1)
+    with pytest.raises(ValueError, match="is no name for a row"):
+        Entry("two\nlines", "predictions")
+
+
 @pytest.mark.parametrize("name", STANDING_ROWS)
 def test_standing_rows_check_every_measure(name: str, tmp_path: Path) -> None:
     pictures = Few(few(8).truths)
@@ -316,5 +347,7 @@ def test_standing_rows_check_every_measure(name: str, tmp_path: Path) -> None:
 
 
 def test_a_standing_row_that_does_not_exist_is_named() -> None:
+    with pytest.raises(ValueError, match="this set has only one"):
+        StandingRow(few(1), RULES, "permuted_chroma")
     with pytest.raises(ValueError, match="baseline=sepia is none of truth"):
         StandingRow(few(2), RULES, "sepia")

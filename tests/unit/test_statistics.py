@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from skimage.color import rgb2lab
 from torch import Tensor, nn
 
-from evaluation import networks
+from evaluation.functional import classification, inception, perceptual
 from evaluation.functional.alpha_beta import rmse_alpha_beta, rmse_alpha_beta_norm
 from evaluation.functional.best_of import best_of
 from evaluation.functional.ciede2000 import ciede2000
@@ -177,7 +177,7 @@ def test_exact_reproductions_are_counted(pairs: Pairs) -> None:
     nearly = pairs.truth[0].clone()
     nearly[2, 5, 6] ^= 1
     samples = torch.stack([pairs.truth[0], nearly, pairs.truth[0], nearly])
-    assert statistics_of(Pairs(samples, pairs.truth[0]), ["exact"])["exact"].item() == 0.5
+    assert statistics_of(Pairs(samples, pairs.truth[0]), ["exact"])["exact"].item() == 1, "two of four are"
 
 
 def test_a_psnr_of_zero_leaves_the_geometric_mean_finite() -> None:
@@ -224,9 +224,9 @@ class MeanColors(nn.Module):
 @pytest.fixture
 def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks that need no weights."""
-    monkeypatch.setattr(networks, "LearnedPerceptualSimilarity", MeanDifference)
-    monkeypatch.setattr(networks, "InceptionFeatures", MeanColors)
-    monkeypatch.setattr(networks, "VGG16Classification", MeanColors)
+    monkeypatch.setattr(perceptual, "LearnedPerceptualSimilarity", MeanDifference)
+    monkeypatch.setattr(inception, "InceptionFeatures", MeanColors)
+    monkeypatch.setattr(classification, "VGG16Classification", MeanColors)
 
 
 def test_networks_measure_samples_and_truth(small_networks: None, pairs: Pairs) -> None:
@@ -249,7 +249,7 @@ def test_hits_are_those_of_the_label(monkeypatch: pytest.MonkeyPatch, pairs: Pai
             ranks = torch.arange(8.0)
             return torch.stack([ranks, -ranks, ranks])  # best 7, best 0, best 7
 
-    monkeypatch.setattr(networks, "VGG16Classification", Scores)
+    monkeypatch.setattr(classification, "VGG16Classification", Scores)
     found, _ = network_statistics({"vgg16": "vgg16.pth"}, ["top_1"], torch.device("cpu"))
     for label, wanted in ((7, [2 / 3, 2 / 3]), (4, [0, 1]), (0, [1 / 3, 1 / 3])):
         values = statistics_of(Pairs(pairs.samples, pairs.truth[0], label=label), found, found)
@@ -272,6 +272,13 @@ def test_measures_without_weights_are_left_out_with_the_reason() -> None:
     assert "alexnet-owt-7be5be79.pth, but no path was given" in left_out["lpips"]
     assert "pt_inception-2015-12-05-6726825d.pth" in left_out["fid"]
     assert "there is no file gone.pth" in left_out["top_1"] == left_out["top_5"]
+
+
+def test_no_statistic_changes_what_another_needs(pairs: Pairs, found: dict[str, Tensor]) -> None:
+    fresh = Pairs(pairs.samples.clone(), pairs.truth[0].clone())
+    for _ in range(2):
+        for name, vector in statistics_of(fresh, list(reversed(STATISTICS))).items():
+            assert torch.equal(vector, found[name]), name
 
 
 def test_autocast_changes_no_statistic(pairs: Pairs, found: dict[str, Tensor]) -> None:
