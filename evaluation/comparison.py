@@ -145,13 +145,10 @@ def print_comparison(first: Row, second: Row) -> None:
         interval = f"{found['low']:+.4f} to {found['high']:+.4f}"
         numbers = (f"{found['difference']:+.4f}", interval, f"{found['p_value']:.4f}", f"{found['n']:,}")
         table.add_row(" ".join((MEASURES[name].title, MEASURES[name].unit)).strip(), *means, *numbers)
-    console = Console()
-    console.print(table)
+    Console(markup=False).print(table)
     spaces = space_of(first, "bits_per_dim"), space_of(second, "bits_per_dim")
-    if spaces[0] != spaces[1] and None not in spaces:
-        console.print(
-            f"{MEASURES['bits_per_dim'].title} is left out: the likelihoods are of {spaces[0]} and of {spaces[1]}."
-        )
+    if spaces[0] != spaces[1] and "bits_per_dim" in first.pictures and "bits_per_dim" in second.pictures:
+        print(f"Bits/dim is left out: that of {first.name} is of {spaces[0]}, that of {second.name} of {spaces[1]}.")
 
 
 def main(arguments: list[str] | None = None) -> None:

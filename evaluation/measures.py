@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from evaluation.functional.area_under_curve import LARGEST_DISTANCE
+from evaluation.functional.area_under_curve import LARGEST_DISTANCE, area_under_curve
 from evaluation.functional.error_distribution import ERROR_EDGES, PSNR_EDGES
 from evaluation.functional.histogram import shares_within
 from evaluation.functional.lab_histogram import LARGEST_AB, histogram_intersection
@@ -137,8 +137,7 @@ MEASURES: dict[str, Measure] = {
         mean_over="pictures",
     ),
     "auc": Measure(
-        "AuC", "", "higher", ("color_areas", "color_counts_of_truth"),
-        lambda areas, counts: areas.sum(dim=-1) / counts.sum(dim=-1),
+        "AuC", "", "higher", ("distance_counts",), lambda counts: area_under_curve(shares_within(counts)),
         "The area under the share of pixels within a distance of the truth in CIELab ab, up to 150 (Zhang et al. 2016, "
         "section 3.1).",
     ),

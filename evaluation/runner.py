@@ -31,6 +31,8 @@ from evaluation.statistics import Statistic
 from evaluation.summary import Summary, summarize
 from lightning_modules.colorizer import ExactLikelihood
 
+BEST_OF = "psnr_best_of"
+"""A curve over samples."""
 LARGE_PIECE = 24 * 2**20
 """Bytes; glibc adapts its thresholds to freed pieces up to 32 MiB."""
 FROM_SAMPLES = ("ms_ssim", "lpips_diversity")
@@ -136,7 +138,7 @@ def evaluate(
         rules,
         plan,
         frozenset(chosen),
-        frozenset(statistics_wanted(measures)),
+        frozenset(statistics_wanted(measures, entry.samples)),
         networks or {},
         parts,
         (frozenset(shown), output / "gallery"),
@@ -229,10 +231,10 @@ def unavailable(entry: Entry, rules: ScoringProtocol) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if name in rules.measures}
 
 
-def statistics_wanted(measures: Sequence[str]) -> set[str]:
+def statistics_wanted(measures: Sequence[str], samples: int) -> set[str]:
     """Statistics of coloured pictures that these measures, and the curves beside them, are made from."""
     colour = [name for name in measures if name != "bits_per_dim"]
-    curves = [curve for curve in CURVES.values() if curve.measure in colour]
+    curves = [curve for name, curve in CURVES.items() if curve.measure in colour and (samples > 1 or name != BEST_OF)]
     found = [MEASURES[name].statistics for name in colour] + [curve.statistics for curve in curves]
     return {"pictures", "pixels", "exact"}.union(*found)
 

@@ -3,8 +3,9 @@
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from evaluation.measures import CURVES, MEASURES
 from evaluation.parts import Part, Parts, Statistics, Table
 from evaluation.protocols import ScoringProtocol
 
+PARTS_AT_ONCE = 16
+"""Parts whose pictures are resampled together."""
 FEATURES = ("inception", "inception_of_truth")
 """Statistics of which not only sums are needed, and of which no picture has a score."""
 
@@ -106,14 +109,14 @@ def summarize(parts: Parts, rules: ScoringProtocol, measures: Sequence[str], pat
         summary.mean_rgb = [round(float(total / totals["pictures"][0]), 6) for total in totals["mean_rgb_of_truth"]]
 
     sums = {name: torch.from_numpy(total) for name, total in totals.items()}
-    wanted = {statistic for name in measures for statistic in MEASURES[name].statistics}
+    wanted = {statistic for name in measures if MEASURES[name].has_interval for statistic in MEASURES[name].statistics}
     resampled: dict[str, Tensor] = {}
     for kind, counted in sizes.items():
         if any(counted):
-            passing = (only(getattr(part, kind).statistics, wanted) for part in parts)
-            resampled |= {
-                name: torch.from_numpy(draws) for name, draws in resampled_sums(passing, counted, rules.seed).items()
-            }
+            groups = [counted[start : start + PARTS_AT_ONCE] for start in range(0, len(counted), PARTS_AT_ONCE)]
+            passing = together((only(getattr(part, kind).statistics, wanted) for part in parts), map(len, groups))
+            draws = resampled_sums(passing, [sum(group) for group in groups], rules.seed)
+            resampled |= {name: torch.from_numpy(values) for name, values in draws.items()}
     for name in measures:
         measure = MEASURES[name]
         if measure.formula is None:
@@ -135,6 +138,14 @@ def summarize(parts: Parts, rules: ScoringProtocol, measures: Sequence[str], pat
         if all(statistic in sums for statistic in curve.statistics)
     }
     return summary
+
+
+def together(parts: Iterator[Statistics], counts: Iterable[int]) -> Iterator[Statistics]:
+    """The statistics of several parts at a time, one group after another."""
+    for count in counts:
+        group = [statistics for statistics in islice(parts, count) if statistics]
+        names = group[0] if group else ()
+        yield {name: np.concatenate([statistics[name] for statistics in group]) for name in names}
 
 
 def tables_of(part: Part) -> Iterator[tuple[str, Table]]:

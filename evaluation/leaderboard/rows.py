@@ -163,7 +163,8 @@ class Row:
         now = installed(self.protocol["name"])
         if now is None or now.hash == self.protocol["hash"]:
             return None
-        return f"scored by another definition of {now.name} (hash {self.protocol['hash']}, the installed one is {now.hash})"
+        hashes = f"hash {self.protocol['hash']}, the installed one is {now.hash}"
+        return f"scored by another definition of {now.name} ({hashes})"
 
     @cached_property
     def pictures(self) -> dict[str, dict[str, float]]:

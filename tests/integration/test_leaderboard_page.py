@@ -187,7 +187,7 @@ def test_warnings_stand_over_what_does_not_compare(opened: Any) -> None:
     warnings = opened.locator(".warning").all_inner_texts()
     assert len(warnings) == 2
     assert warnings[0].startswith("Subset of 60 pictures of ctest10k: these rows do not compare")
-    assert "scored by an older lrac_ctest10k" in warnings[1]
+    assert "scored by another definition of lrac_ctest10k" in warnings[1]
 
 
 @pytest.mark.parametrize("width", [1280, 390])

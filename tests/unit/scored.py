@@ -16,6 +16,7 @@ from evaluation.protocols import definition_hash, installed
 
 KEYS = [f"ILSVRC2012_val_{number:08d}" for number in range(1, 61)]
 TRUTH_SATURATION = 36.4
+MEAN_RGB = [0.47, 0.45, 0.41]
 
 
 def protocol_of(name: str) -> dict[str, Any]:
@@ -82,8 +83,9 @@ def write_scored(
         "set": {
             "label": rules["set"] or f"{len(KEYS)} pictures",
             "complete": True,
-            "named": rules["set"] is not None,
-            "keys_sha256": "ab" * 32,
+            "named": rules["keys_sha256"] is not None,
+            "keys_sha256": rules["keys_sha256"] or "ab" * 32,
+            "mean_rgb": MEAN_RGB,
             "pictures": len(KEYS),
             "data": {},
         },
@@ -114,10 +116,11 @@ def write_scored(
 
 
 def change_record(folder: Path, **changes: Any) -> None:
-    """Change entries of a directory's record; those of the protocol by `protocol`, with a new hash."""
+    """Change entries of a record; some of those of `set`, and of `protocol`, which then has another hash."""
     record = record_of(folder)
     protocol = record["protocol"] | changes.pop("protocol", {})
-    record |= {"protocol": protocol | {"hash": definition_hash(protocol)}, **changes}
+    pictures = record["set"] | changes.pop("set", {})
+    record |= {"protocol": protocol | {"hash": definition_hash(protocol)}, "set": pictures, **changes}
     (folder / "scores.json").write_text(json.dumps(record), encoding="utf-8")
 
 

@@ -136,6 +136,7 @@ def test_two_directories_are_compared_by_every_measure_they_share(
     error = next(line for line in shown.splitlines() if "RMSE αβ " in line)
     assert f"{one['rmse_alpha_beta']['value'] - other['rmse_alpha_beta']['value']:+.4f}" in error
     assert "Intersection" not in shown
+    assert psnr.split()[-2] == "60"
 
 
 def test_what_was_scored_otherwise_is_not_compared(tmp_path: Path) -> None:
@@ -144,13 +145,44 @@ def test_what_was_scored_otherwise_is_not_compared(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="differ in their protocol"):
         comparison.compare(*find_rows([first, second]))
     third = write_scored(tmp_path / "c", "LRAC", 0.9)
-    change_record(third, set=record_of(third)["set"] | {"keys_sha256": "cd" * 32})
-    with pytest.raises(ValueError, match="differ in their set of pictures"):
-        comparison.compare(*find_rows([first, third]))
+    whole = record_of(third)["set"]
+    for change, complaint in (
+        ({"keys_sha256": "cd" * 32, "named": False}, "differ in their set of pictures"),
+        ({"complete": False}, "differ in their completeness"),
+        ({"mean_rgb": [0.47, 0.45, 0.42]}, "have other pictures under the same names"),
+    ):
+        change_record(third, set=whole | change)
+        with pytest.raises(ValueError, match=complaint):
+            comparison.compare(*find_rows([first, third]))
+    change_record(third, set=whole | {"mean_rgb": None})
+    assert "psnr" in comparison.compare(*find_rows([first, third]))
     (third / "pictures.csv").unlink()
-    change_record(third, set=record_of(first)["set"])
     with pytest.raises(ValueError, match="share no measure"):
         comparison.compare(*find_rows([first, third]))
+
+
+def test_likelihoods_in_different_spaces_are_left_out_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    folders = []
+    for name, space in (("LRAC", "RGB at 32x32"), ("CIC", "CIELab [0, 1] at 32x32")):
+        folder = write_scored(tmp_path / name, name, 0.5)
+        metrics = record_of(folder)["metrics"] | {"bits_per_dim": {"value": 2.5, "n": 60, "space": space}}
+        change_record(folder, metrics=metrics)
+        lines = (folder / "pictures.csv").read_text().splitlines()
+        text = "\n".join([lines[0] + ",bits_per_dim", *(f"{line},2.5" for line in lines[1:])])
+        (folder / "pictures.csv").write_text(text)
+        folders.append(str(folder))
+    comparison.main(folders)
+    shown = capsys.readouterr().out
+    sentence = "Bits/dim is left out: that of LRAC is of RGB at 32x32, that of CIC of CIELab [0, 1] at 32x32."
+    assert sentence in shown
+    assert "Bits/dim bits" not in shown
+    comparison.main(folders[:1] * 2)
+    shown = capsys.readouterr().out
+    assert "left out" not in shown
+    assert "Bits/dim" in shown
 
 
 def test_the_command_of_a_comparison_ends_in_one_sentence(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ import json
 import re
 import statistics
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from evaluation.leaderboard import page
 from evaluation.leaderboard.rows import Row, find_rows
 from evaluation.leaderboard.tables import tables_of
-from tests.unit.scored import KEYS, change_record, only_table, record_of, write_scored
+from tests.unit.scored import KEYS, MEAN_RGB, change_record, only_table, record_of, write_scored
 
 
 def rows_of(*folders: Path) -> list[Row]:
@@ -43,7 +45,7 @@ def test_records_are_found_at_any_depth_and_once(tmp_path: Path) -> None:
         (
             '{"schema": 2, "method": "PIC", "kind": "", "source": {}, "protocol": {"name": "x"}, "set": {},'
             ' "pictures": {}, "metrics": {}, "left_out": {}}',
-            "has no protocol description; score it again",
+            r"has no protocol\.description; score it again",
         ),
     ],
 )
@@ -55,7 +57,17 @@ def test_what_is_no_record_is_refused_in_one_sentence(tmp_path: Path, text: str,
 
 
 @pytest.mark.parametrize(
-    ("number", "shown"), [("NaN", "nan"), ("Infinity", "inf"), ("-Infinity", "-inf"), ("1e999", "inf")]
+    ("number", "shown"),
+    [
+        ("NaN", "nan"),
+        ("Infinity", "inf"),
+        ("-Infinity", "-inf"),
+        ("1e999", "inf"),
+        ("1" + 400 * "0", r"10+\.\.\.0+"),
+        ("null", "None"),
+        ('"12"', "'12'"),
+        ("[1]", r"\[1\]"),
+    ],
 )
 def test_what_is_no_number_is_refused_with_its_file_and_measure(tmp_path: Path, number: str, shown: str) -> None:
     folder = write_scored(tmp_path / "run", "PIC", 0.5)
@@ -63,6 +75,61 @@ def test_what_is_no_number_is_refused_with_its_file_and_measure(tmp_path: Path, 
     (folder / "scores.json").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=rf"scores\.json holds {shown} as metrics\.psnr\.value"):
         find_rows([folder])
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"variant": ["a"]}, "holds ['a'] as variant, not a name or null"),
+        ({"method": {}}, "holds {} as method, not a name"),
+        ({"metrics": [1]}, "holds [1] as metrics, not a mapping"),
+        ({"metrics": {"psnr": 24.9}}, "holds {'psnr': 24.9} as metrics, not a mapping"),
+        ({"metrics": {"psnr": {"value": 24.9}}}, "has no metrics.psnr.n"),
+        ({"metrics": {"psnr": {"value": 24.9, "low": "24", "n": 60}}}, "holds '24' as metrics.psnr.low, not a finite"),
+        ({"source": "best.ckpt"}, "holds 'best.ckpt' as source, not a mapping"),
+        ({"source": {"sha256": 7}}, "holds 7 as source.sha256, not text"),
+        ({"curves": []}, "holds [] as curves, not a mapping"),
+        ({"set": {"mean_rgb": [0.5]}}, "holds [0.5] as set.mean_rgb, not three numbers or null"),
+        ({"set": {"label": None}}, "holds None as set.label, not text"),
+        ({"set": {"complete": "yes"}}, "holds 'yes' as set.complete, not true or false"),
+        (
+            {"set": {"keys_sha256": "cd" * 32}},
+            "holds true as set.named, but set.keys_sha256 is not that of lrac_cval1k",
+        ),
+        ({"protocol": {"seed": -1}}, "holds -1 as protocol.seed, not a whole number"),
+        ({"protocol": {"measures": ["psnr", "beauty"]}}, "holds beauty, which is no measure here"),
+        ({"pictures": {"all": "many"}}, "holds {'all': 'many'} as pictures, not a mapping to whole numbers"),
+        ({"left_out": {"fid": None}}, "holds {'fid': None} as left_out, not a mapping to text"),
+        ({"gallery": [["a"]]}, "holds [['a']] as gallery, not a list of text or null"),
+    ],
+)
+def test_an_entry_of_odd_shape_is_refused_with_its_file_and_place(
+    tmp_path: Path, changes: dict[str, Any], complaint: str
+) -> None:
+    folder = write_scored(tmp_path / "run", "PIC", 0.5)
+    change_record(folder, **changes)
+    with pytest.raises(ValueError, match=re.escape(complaint)) as refusal:
+        find_rows([folder])
+    assert str(refusal.value).startswith(str(folder / "scores.json"))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("part", ["set", "protocol"])
+def test_a_part_that_is_no_mapping_is_refused(tmp_path: Path, part: str) -> None:
+    folder = write_scored(tmp_path / "run", "PIC", 0.5)
+    (folder / "scores.json").write_text(json.dumps(record_of(folder) | {part: ["x"]}), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"scores\.json holds \['x'\] as {part}, not a mapping"):
+        find_rows([folder])
+
+
+def test_a_variant_may_be_a_number_and_what_is_optional_null(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path / "run", "PIC", 0.5, variant=0)
+    optional = ("curves", "gallery", "notes", "packages", "hardware", "hyper_parameters", "wall_seconds")
+    change_record(folder, **dict.fromkeys(optional))
+    table = only_table(tmp_path)
+    assert table.rows[0].name == "PIC, 0"
+    assert [line.detail for line in table.lines] == ["0"]
+    assert "PIC" in page.render([table])
 
 
 def test_a_protocol_that_was_changed_by_hand_is_refused(tmp_path: Path) -> None:
@@ -75,7 +142,7 @@ def test_a_protocol_that_was_changed_by_hand_is_refused(tmp_path: Path) -> None:
     record["protocol"]["resize"] = {"short_side": 256}
     record["protocol"]["description"] = "in other words"
     (folder / "scores.json").write_text(json.dumps(record), encoding="utf-8")
-    assert find_rows([folder])[0].stale is None
+    assert find_rows([folder])[0].redefined is None
 
 
 def test_an_unknown_measure_is_refused(tmp_path: Path) -> None:
@@ -120,6 +187,46 @@ def test_a_measure_that_is_no_mean_over_pictures_is_not_compared_by_them(tmp_pat
     assert "histogram_intersection_a" not in row.pictures
 
 
+@pytest.mark.parametrize("change", ["another value", "one less", "one twice", "none"])
+def test_pictures_of_another_scoring_are_refused(tmp_path: Path, change: str) -> None:
+    folder = write_scored(tmp_path / "run", "PIC", 0.5)
+    with (folder / "pictures.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    psnr = {line["key"]: line["psnr"] for line in lines}
+    if change == "another value":
+        # 60 pictures share 2 dB, which moves their mean of about 24 dB by a little more than a thousandth
+        lines[5]["psnr"] = str(float(psnr[KEYS[5]]) + 2)
+    elif change == "one less":
+        mean = record_of(folder)["metrics"]["psnr"]["value"]
+        lines[5]["psnr"] = ""
+        lines[6]["psnr"] = str(float(psnr[KEYS[6]]) + float(psnr[KEYS[5]]) - mean)
+    elif change == "one twice":
+        lines[5]["key"] = KEYS[6]
+    else:
+        lines = [line | {"psnr": ""} for line in lines]
+    with (folder / "pictures.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+    (row,) = rows_of(folder)
+    measure = "rmse_alpha_beta" if change == "one twice" else "psnr"
+    with pytest.raises(ValueError, match=rf"pictures\.csv and .*scores\.json disagree on {measure}; score it again$"):
+        _ = row.pictures
+
+
+def test_a_table_of_pictures_without_pixels_is_refused(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path / "run", "PIC", 0.5)
+    text = (folder / "pictures.csv").read_text()
+    (folder / "pictures.csv").write_text(text.replace("pixels", "size", 1))
+    (row,) = rows_of(folder)
+    with pytest.raises(ValueError, match=rf"pictures\.csv holds None as pixels of {KEYS[0]}"):
+        _ = row.pictures
+    (folder / "pictures.csv").write_bytes(b"key,\xff")
+    (row,) = rows_of(folder)
+    with pytest.raises(ValueError, match=r"pictures\.csv is no table of pictures"):
+        _ = row.pictures
+
+
 @pytest.mark.parametrize("wrong", ["nan", "inf", "dark"])
 def test_a_picture_without_a_finite_score_is_refused(tmp_path: Path, wrong: str) -> None:
     folder = write_scored(tmp_path / "run", "PIC", 0.5)
@@ -139,7 +246,7 @@ def test_rows_share_a_table_only_with_the_same_protocol_and_pictures(tmp_path: P
     write_scored(tmp_path / "elsewhere", "PIC", 0.5, "lrac_ctest10k")
     other = write_scored(tmp_path / "part", "PIC", 0.5)
     part = {"label": "subset of 59 pictures of cval1k", "complete": False, "named": False, "keys_sha256": "cd" * 32}
-    change_record(other, set=record_of(other)["set"] | part)
+    change_record(other, set=part)
     old = write_scored(tmp_path / "old", "PIC", 0.5)
     change_record(old, protocol={"seed": 7})
     tables = tables_of(find_rows([tmp_path]))
@@ -153,9 +260,40 @@ def test_rows_share_a_table_only_with_the_same_protocol_and_pictures(tmp_path: P
     assert tables[2].warning == ("Subset of 59 pictures of cval1k: these rows do not compare with published numbers.")
     ours, now = tables[3].protocol["hash"], tables[1].protocol["hash"]
     assert tables[3].warning == (
-        f"These rows were scored by an older lrac_cval1k (hash {ours}, now {now}); score it again to compare."
+        f"These rows were scored by another definition of lrac_cval1k (hash {ours}, the installed one is {now})."
     )
     assert len({table.anchor for table in tables}) == 4
+
+
+def test_names_alone_do_not_make_the_same_pictures(tmp_path: Path) -> None:
+    changes = {"other": 0.3, "a": 0.0, "within": 0.0019, "beyond": 0.0021}
+    for name, change in changes.items():
+        place = write_scored(tmp_path / name, name, 0.5)
+        change_record(place, set={"mean_rgb": [MEAN_RGB[0], MEAN_RGB[1] - change, MEAN_RGB[2]]})
+    tables = tables_of(find_rows([tmp_path / name for name in changes]))
+    assert [[row.name for row in table.rows] for table in tables] == [["a", "within"], ["other"], ["beyond"]]
+    warning = "Other pictures under the same names: these rows do not compare with the table above."
+    assert [table.warning for table in tables] == [None, warning, warning]
+    assert [bool(table.published) for table in tables] == [True, False, False]
+    assert len({table.anchor for table in tables}) == 3
+
+
+def test_an_unknown_mean_colour_is_as_any(tmp_path: Path) -> None:
+    write_scored(tmp_path / "a", "a", 0.5)
+    change_record(write_scored(tmp_path / "b", "b", 0.5), set={"mean_rgb": None})
+    record = record_of(write_scored(tmp_path / "c", "c", 0.5))
+    del record["set"]["mean_rgb"]
+    (tmp_path / "c" / "scores.json").write_text(json.dumps(record), encoding="utf-8")
+    assert len(only_table(tmp_path).rows) == 3
+
+
+def test_a_whole_set_and_a_part_of_the_same_names_do_not_share_a_table(tmp_path: Path) -> None:
+    write_scored(tmp_path / "a", "a", 0.5, "folder", curves=False)
+    part = {"complete": False, "label": "subset of 60 pictures"}
+    change_record(write_scored(tmp_path / "b", "b", 0.5, "folder", curves=False), set=part)
+    tables = tables_of(find_rows([tmp_path]))
+    assert [(table.label, len(table.rows)) for table in tables] == [("60 pictures", 1), ("subset of 60 pictures", 1)]
+    assert tables[0].anchor != tables[1].anchor
 
 
 def test_published_tables_stand_in_the_papers_order_with_measured_rows_beside(tmp_path: Path) -> None:
@@ -238,6 +376,14 @@ def test_what_a_paired_test_cannot_tell_from_the_best_shares_its_mark(tmp_path: 
     assert marked["histogram_intersection_a"] == {"one"}
     # neither more nor less saturation is better
     assert marked["saturation"] == set()
+
+
+def test_the_same_value_of_what_no_pictures_have_shares_the_mark(tmp_path: Path) -> None:
+    for name, quality in (("one", 0.9), ("same", 0.9), ("close", 0.8999)):
+        write_scored(tmp_path / name, name, quality)
+    table = only_table(tmp_path)
+    number = [column.measure for column in table.columns].index("histogram_intersection_a")
+    assert {line.name for line in table.lines if line.cells[number].best} == {"one", "same"}
 
 
 def test_likelihoods_in_different_spaces_are_not_compared(tmp_path: Path) -> None:

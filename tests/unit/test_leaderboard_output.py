@@ -10,7 +10,7 @@ import pytest
 from evaluation.leaderboard import __main__, markdown, page
 from evaluation.leaderboard.gallery import gallery, sheets
 from evaluation.leaderboard.rows import read_row
-from tests.unit.scored import KEYS, only_table, record_of, write_scored
+from tests.unit.scored import KEYS, change_record, only_table, record_of, write_scored
 
 
 def cells_of(line: str) -> list[str]:
@@ -31,6 +31,55 @@ def test_markdown_shows_every_row_with_intervals(tmp_path: Path) -> None:
     assert [cells_of(line)[0] for line in lines[head + 2 : head + 5]] == ["LRAC", "my\\|method", "truth (check)"]
     assert "### Larsson et al., ECCV 2016, Table 5" in lines
     assert "| *LRAC, random initialisation* (published) | *0.311* | *24.25* |" in lines
+
+
+def test_markdown_stays_whole_with_any_name_and_reason(tmp_path: Path) -> None:
+    write_scored(tmp_path / "a", "two\nlines | of _it_", 0.5, variant="snake_case\r\n# head")
+    write_scored(tmp_path / "b", "LRAC", 0.9)
+    for name in "ab":
+        metrics = record_of(tmp_path / name)["metrics"]
+        del metrics["saturation"]
+        reason = "first\n\n## second | *third*"
+        change_record(
+            tmp_path / name, metrics=metrics, left_out={"saturation": reason}, set={"label": "# set", "named": False}
+        )
+    lines = markdown.render([only_table(tmp_path)]).splitlines()
+    mine = [line for line in lines if "two lines" in line and line.startswith("|")]
+    names = {re.split(r"(?<!\\)\|", line)[1].strip() for line in mine}
+    assert names == {r"two lines \| of \_it\_, snake_case # head"}
+    assert [line for line in lines if line.startswith("#")] == ["# Leaderboard", "## lrac_cval1k: # set"]
+    assert r"Without Saturation: first ## second \| \*third\*." in lines
+
+
+def test_page_and_markdown_say_what_is_bold_without_a_paired_test(tmp_path: Path) -> None:
+    write_scored(tmp_path / "a", "PIC", 0.5)
+    table = only_table(tmp_path)
+    sentence = "Without a paired test (FID, intersections and the like) only the best is bold."
+    assert sentence in markdown.render([table])
+    assert sentence in " ".join(re.sub("<[^>]*>", "", page.render([table])).split())
+
+
+def test_only_the_check_by_the_truth_has_no_curve(tmp_path: Path) -> None:
+    write_scored(tmp_path / "check", "truth", 1.0, kind="baseline", source={})
+    write_scored(tmp_path / "grey", "grey", 0.1, kind="baseline", source={})
+    write_scored(tmp_path / "mine", "truth", 0.5, kind="predictions")
+    table = only_table(tmp_path)
+    (mine,) = table.measured
+    section = page.Section(table, {page.identity(mine): "#123456"})
+    assert [(row.method, row.standing) for row in section.drawn] == [("truth", False), ("grey", True)]
+    assert "#123456" in section.plots[0].svg
+    assert page.render([table]).count('<li><svg class="swatch"') == 2
+
+
+def test_rounding_leaves_no_error_bar_below_zero(tmp_path: Path) -> None:
+    folder = write_scored(tmp_path / "a", "PIC", 0.5, "pixcolor_500")
+    metrics = record_of(folder)["metrics"]
+    metrics["ms_ssim"] |= {"value": 1.0, "low": 1.0 + 1e-15, "high": 1.0 - 1e-15}
+    metrics["histogram_intersection_a"] |= {"low": None, "high": None}
+    change_record(folder, metrics=metrics)
+    table = only_table(tmp_path)
+    plots = page.Section(table, {page.identity(table.rows[0]): "#123456"}).plots
+    assert plots[-1].title == "Intersection a against diversity"
 
 
 def test_plots_are_whole_svg_in_the_pages_colours(tmp_path: Path) -> None:
@@ -103,6 +152,24 @@ def test_the_command_writes_page_and_markdown(tmp_path: Path, capsys: pytest.Cap
 def test_the_command_ends_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"^error: there is no scores\.json in"):
         __main__.main([str(tmp_path), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_directory_to_write_to(tmp_path: Path) -> None:
+    write_scored(tmp_path / "run", "PIC", 0.5)
+    (tmp_path / "out").write_text("kept")
+    with pytest.raises(SystemExit, match=r"^error: --out .*out is a file; give a directory[^\n]*$"):
+        __main__.main([str(tmp_path / "run"), "--out", str(tmp_path / "out")])
+    assert (tmp_path / "out").read_text() == "kept"
+
+
+def test_nothing_is_written_where_pictures_and_scores_disagree(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_scored(tmp_path / "runs" / name, name, 0.5)
+    table = tmp_path / "runs" / "a" / "pictures.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(SystemExit, match=r"^error: .*pictures\.csv and .* disagree on \w+; score it again$"):
+        __main__.main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 
 

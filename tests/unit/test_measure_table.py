@@ -115,8 +115,9 @@ def test_area_under_curve_is_exactly_that_of_kept_curves() -> None:
             colors[torch.randint(5, (9, 11), generator=generator)].permute(2, 0, 1).to(torch.uint8) for _ in range(2)
         )
         metric.update(to_float(prediction[None]), to_float(truth[None]))
-        rows.append(statistics_of(Pairs(prediction[None], truth), MEASURES["auc"].statistics))
-    sums = {name: sum((row[name] for row in rows), torch.zeros(529)) for name in rows[0]}
+        wanted_statistics = MEASURES["auc"].statistics + MEASURES["auc_rebalanced"].statistics
+        rows.append(statistics_of(Pairs(prediction[None], truth), wanted_statistics))
+    sums = {name: torch.stack([row[name] for row in rows]).sum(dim=0) for name in rows[0]}
     wanted = metric.compute()
     assert MEASURES["auc"].value(sums).item() == pytest.approx(wanted["plain"].item(), rel=1e-12)
     assert MEASURES["auc_rebalanced"].value(sums).item() == pytest.approx(wanted["rebalanced"].item(), rel=1e-12)
