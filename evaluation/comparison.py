@@ -136,7 +136,7 @@ def print_comparison(first: Row, second: Row) -> None:
     from rich.table import Table
 
     table = Table(title=f"{first.name} minus {second.name} by {first.protocol['name']}", title_justify="left")
-    for heading in ("measure", first.name, second.name, "difference", "95% interval", "p", "pictures"):
+    for heading in ("measure", first.name, second.name, "difference", "95% interval", "p", "n"):
         table.add_column(
             heading, justify="left" if heading == "measure" else "right", no_wrap=heading == "95% interval"
         )

@@ -126,7 +126,7 @@ def definition_hash(definition: Mapping[str, Any]) -> str:
 def installed(name: str) -> ScoringProtocol | None:
     """The protocol as `configs/protocol` defines it now; None if there is none of this name."""
     path = files("configs").joinpath("protocol", f"{name}.yaml")
-    if not path.is_file():
+    if not (name.isidentifier() and path.is_file()):
         return None
     fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     return ScoringProtocol(**{key: value for key, value in fields.items() if key != "_target_"})

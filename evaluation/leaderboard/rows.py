@@ -26,7 +26,8 @@ Shape = tuple[str, Callable[[Any], bool]]
 
 def is_number(value: Any) -> bool:
     """Whether a value of JSON is a finite number: Python reads NaN, and whole numbers that no float can hold."""
-    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    # to Python, true is an int
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def is_count(value: Any) -> bool:
@@ -275,7 +276,7 @@ def _numbers(record: Any, place: str = "") -> Iterator[tuple[str, float]]:
     elif isinstance(record, list):
         for index, value in enumerate(record):
             yield from _numbers(value, f"{place}[{index}]")
-    elif isinstance(record, int | float):
+    elif isinstance(record, int | float) and not isinstance(record, bool):
         yield place, record
 
 

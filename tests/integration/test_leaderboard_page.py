@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -219,4 +220,20 @@ def test_the_names_stay_while_a_phone_scrolls_a_table(browser: Any, address: str
     before = cell.bounding_box()["x"]
     box.evaluate("(box) => { box.scrollLeft = 200; }")
     assert cell.bounding_box()["x"] == before
+    page.close()
+
+
+def test_arrows_pass_a_method_that_is_named_as_the_truth_is(browser: Any, tmp_path: Path) -> None:
+    write_scored(tmp_path / "run", "truth", 0.5, kind="predictions", pictures=True, curves=False)
+    main([str(tmp_path / "run"), "--out", str(tmp_path / "out")])
+    page = browser.new_page()
+    page.goto((tmp_path / "out" / "leaderboard.html").as_uri())
+    page.locator(".strip button").first.click()
+    seen = []
+    for _ in range(4):
+        seen.append(page.locator("#enlarged img").get_attribute("src"))
+        page.keyboard.press("ArrowRight")
+    assert len(set(seen)) == 3
+    assert seen[3] == seen[0]
+    assert "Chosen by their names, the same for every method" in page.locator("main").inner_text()
     page.close()
