@@ -35,7 +35,7 @@ def run(script: str, *arguments: str, folder: Path) -> subprocess.CompletedProce
         ("train.py", ["data.root=nowhere"], "there is no folder nowhere"),
         ("train.py", ["+experiment=pic_cifar10", "data.download=false"], "CIFAR-10 is not at data/cifar10"),
         ("train.py", ["initialize_from=nowhere"], "there is no checkpoint at nowhere"),
-        ("evaluate.py", [], "name what to score: checkpoint="),
+        ("evaluate.py", [], "name who is scored: checkpoint="),
         ("evaluate.py", ["checkpoint=nowhere"], "there is no checkpoint at nowhere"),
         ("colorize.py", ["photo.png", "--checkpoint", "nowhere"], "there is no checkpoint at nowhere"),
     ],
