@@ -24,6 +24,7 @@ SOURCES = ("checkpoint", "predictions", "baseline")
 
 def score(config: DictConfig) -> None:
     """Write the scores and print them."""
+    import torch
     from hydra.utils import instantiate
 
     from evaluation.networks import network_statistics
@@ -52,6 +53,8 @@ def score(config: DictConfig) -> None:
     workers = whole_number(config.workers, "workers")
     if workers is None:
         workers = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if entry.colorizer is None and not networks:
+        torch.set_num_threads(1)  # as in a worker: pictures gain nothing from more, and sums stay the same
     scores = evaluate(
         entry,
         pictures,

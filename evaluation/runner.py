@@ -107,8 +107,6 @@ def evaluate(
     if workers < 0:
         raise ValueError(f"workers={workers} should be a number from 0 on, or null for one a core")
     started = time.time()
-    if entry.colorizer is None and not networks:
-        torch.set_num_threads(1)  # as in a worker: small pictures gain nothing from more, and sums stay the same
     left_out = {**(left_out or {}), **unavailable(entry, rules)}
     measures = [name for name in rules.measures if name not in left_out]
     keys, whole = pictures.keys, whole or pictures.keys

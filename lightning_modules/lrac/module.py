@@ -134,14 +134,10 @@ class LRAC(Colorizer):
         prediction = self.guided(self.predict(luminance), guidance)
         draws = samples if self.stochastic else 1
         drawn = [self.decoder.decode(prediction, luminance, generator) for _ in range(draws)]
-        if guidance.reference is not None and (self.transfer == "quantiles" or not self.has_histograms):
+        by_quantiles = self.transfer == "quantiles" or not isinstance(self.head, HistogramHead)
+        if guidance.reference is not None and by_quantiles:
             drawn = [quantile_matching(each, luminance, guidance.reference) for each in drawn]
         return torch.stack(drawn, dim=1).expand(-1, samples, -1, -1, -1)
-
-    @property
-    def has_histograms(self) -> bool:
-        """Whether histograms are predicted."""
-        return isinstance(self.head, HistogramHead)
 
     def guided(self, prediction: Tensor, guidance: Guidance) -> Tensor:
         """The histograms drawn towards those of a reference, or towards given ones (section 3.4, equation 5)."""
@@ -229,9 +225,14 @@ class LRAC(Colorizer):
             weights = torch.load(self.pretrained, map_location="cpu", weights_only=True)
         except Exception as error:  # damaged files make it raise anything
             raise ValueError(f"{self.pretrained} cannot be read as torchvision's VGG-16; give its .pth file") from error
-        self.network.trunk.load_state_dict(
-            {name: value for name, value in grey_vgg16(weights).items() if name in self.network.trunk.state_dict()}
-        )
+        own = self.network.trunk.state_dict()
+        theirs = {name: value for name, value in grey_vgg16(weights).items() if name in own}
+        if {name: value.shape for name, value in theirs.items()} != {name: value.shape for name, value in own.items()}:
+            raise ValueError(
+                f"{self.pretrained} is a VGG-16 of full width without batch normalisation, and the network is not; "
+                "give model.network.width=64, fc_width=4096 and batch_norm=false, or model.pretrained=null"
+            )
+        self.network.trunk.load_state_dict(theirs)
         pictures = self.trainer.datamodule.first_pictures(self.rebalancing_pictures)  # type: ignore[attr-defined]
         rebalance(self.network.trunk, self.luminance(to_float(pictures.to(self.device))).split(1))
         self.initialized.fill_(True)

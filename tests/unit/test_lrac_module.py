@@ -129,6 +129,17 @@ def test_training_starts_from_torchvision_weights(
             assert features.square().mean() == pytest.approx(1, rel=1e-3), name
 
 
+def test_pretrained_weights_of_another_width_are_refused_in_words(
+    tmp_path: Path, make_lrac: Callable[..., LRAC], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wider = VGG16Trunk(2 * NETWORK["width"], NETWORK["fc_width"]).state_dict()
+    monkeypatch.setattr("lightning_modules.lrac.module.grey_vgg16", lambda _: wider)
+    torch.save({}, tmp_path / "vgg16.pth")
+    method = make_lrac(pretrained=str(tmp_path / "vgg16.pth"), network={**NETWORK, "batch_norm": False})
+    with pytest.raises(ValueError, match=r"and the network is not; give model\.network\.width=64"):
+        quiet_trainer(max_steps=1, limit_val_batches=0).fit(method, RandomPictures(64))
+
+
 def test_pretrained_weights_that_cannot_be_read_are_named(tmp_path: Path, make_lrac: Callable[..., LRAC]) -> None:
     (tmp_path / "vgg16.pth").write_text("no weights")
     method = make_lrac(pretrained=str(tmp_path / "vgg16.pth"))
