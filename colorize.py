@@ -1,6 +1,7 @@
 """Colour photographs.
 
 python colorize.py old_photos/ portrait.jpg --checkpoint runs/pic_photos/RUN --samples 4 --out colorized
+python colorize.py harbour.jpg --checkpoint runs/lrac_imagenet/RUN --reference sunset.jpg
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from configs.command import errors_as_sentences
 
 if TYPE_CHECKING:
-    from lightning_modules.colorizer import Colorizer
+    from lightning_modules.colorizer import Colorizer, Guidance
 
 EXAMPLE = "example: python colorize.py old_photos/ --checkpoint runs/pic_photos/RUN --samples 4 --out colorized"
 
@@ -24,6 +25,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Colour photographs.", epilog=EXAMPLE)
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_FOLDER", help="pictures, or folders of them")
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="a run's directory, or a .ckpt file")
+    parser.add_argument(
+        "--reference", type=Path, metavar="PHOTO", help="a photo whose colours to follow, where the method can: LRAC"
+    )
     parser.add_argument("--samples", type=positive, default=1, help="colourings of each photo (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("colorized"), help="folder to write to (default: colorized)")
     parser.add_argument(
@@ -56,13 +60,14 @@ def colorize(arguments: argparse.Namespace) -> int:
     checkpoint = find_checkpoint(arguments.checkpoint)
     overrides = parse_overrides(arguments.set)
     colorizer = Colorizer.load(checkpoint, **overrides).to(choose_device(arguments.device))
+    guidance = guidance_by(arguments.reference, colorizer)
     photos = outputs_of(arguments.photos, arguments.out)
     made: list[dict[str, Any]] = []
     skipped: list[str] = []
     for photo, output in track(photos.items(), "colouring", disable=len(photos) == 1):
         try:
             rgb = read_picture(photo)
-            files = colorize_photo(colorizer, rgb, output, arguments.samples, arguments.seed)
+            files = colorize_photo(colorizer, rgb, output, arguments.samples, arguments.seed, guidance)
         except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
             skipped.append(str(error))
             print(f"skipped: {error}", file=sys.stderr)
@@ -72,6 +77,7 @@ def colorize(arguments: argparse.Namespace) -> int:
         "method": type(colorizer).__name__,
         "checkpoint": {"path": str(checkpoint), "sha256": file_sha256(checkpoint)},
         "overrides": overrides,
+        "reference": arguments.reference and str(arguments.reference),
         "coloured": made,
         "skipped": skipped,
     }
@@ -99,8 +105,30 @@ def outputs_of(sources: list[Path], out: Path) -> dict[Path, Path]:
     return outputs
 
 
-def colorize_photo(colorizer: Colorizer, rgb: Any, output: Path, samples: int, seed: int) -> list[Path]:
-    """Write `<output>_<sample>.png` and, of several samples, `<output>_sheet.png`."""
+def guidance_by(reference: Path | None, colorizer: Colorizer) -> Guidance:
+    """What the photo whose colours to follow tells the method; nothing without one.
+
+    Raises:
+        ValueError: If the method cannot follow a photo, or this one is grey or cannot be read.
+    """
+    from datamodules.pictures import read_picture
+    from lightning_modules.color import is_grey, to_float
+    from lightning_modules.colorizer import Guidance
+
+    if reference is None:
+        return Guidance()
+    if "reference" not in colorizer.accepts:
+        raise ValueError(f"{type(colorizer).__name__} cannot follow a reference; leave --reference out")
+    rgb = read_picture(reference)
+    if is_grey(rgb):
+        raise ValueError(f"{reference} is grey, so that there are no colours to follow; give a photo in colour")
+    return Guidance(reference=to_float(rgb)[None].to(colorizer.device))
+
+
+def colorize_photo(
+    colorizer: Colorizer, rgb: Any, output: Path, samples: int, seed: int, guidance: Guidance
+) -> list[Path]:
+    """Write `<output>_<sample>.png` and `<output>_sheet.png`."""
     import torch
     from PIL.PngImagePlugin import PngInfo
 
@@ -109,7 +137,7 @@ def colorize_photo(colorizer: Colorizer, rgb: Any, output: Path, samples: int, s
 
     rgb = to_float(rgb)[None].to(colorizer.device)
     generator = torch.Generator(colorizer.device).manual_seed(seed)
-    drawn = colorizer.colorize(colorizer.luminance(rgb), samples=samples, generator=generator)[0]
+    drawn = colorizer.colorize(colorizer.luminance(rgb), samples=samples, guidance=guidance, generator=generator)[0]
     output.parent.mkdir(parents=True, exist_ok=True)
     files = []
     for sample, picture in enumerate(drawn):
@@ -117,9 +145,10 @@ def colorize_photo(colorizer: Colorizer, rgb: Any, output: Path, samples: int, s
         notes.add_text("Software", f"chromalab {type(colorizer).__name__}, seed {seed}, sample {sample}")
         files.append(output.with_name(f"{output.name}_{sample}.png"))
         to_image(picture).save(files[-1], pnginfo=notes)
-    captions = ["grey", *(f"sample {sample}" for sample in range(samples))]
+    reference = [] if guidance.reference is None else [guidance.reference[0]]
+    captions = ["grey", *["reference"] * len(reference), *(f"sample {sample}" for sample in range(samples))]
     files.append(output.with_name(f"{output.name}_sheet.png"))
-    contact_sheet([[grey_of(rgb)[0], *drawn]], captions, cell_height=256).save(files[-1])
+    contact_sheet([[grey_of(rgb)[0], *reference, *drawn]], captions, cell_height=256).save(files[-1])
     return files
 
 

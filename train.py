@@ -32,6 +32,7 @@ def train(config: DictConfig) -> None:
     from datamodules.base import bad_pictures
     from evaluation.record import run_record, write_json
     from evaluation.run_directory import LAST_CHECKPOINT, choose_run_directory
+    from lightning_modules.colorizer import Colorizer
 
     quieten()
     directory = choose_run_directory(as_dictionary(config, resolve=False))
@@ -75,8 +76,24 @@ def train(config: DictConfig) -> None:
         record["pictures"] = {**data.provenance, "unreadable": bad_pictures(directory)}
         if trainer.is_global_zero:
             write_json(directory / "run.json", record)
-    if trainer.is_global_zero:
+    if not isinstance(model, Colorizer):
+        test(directory, model, data, trainer)
+    elif trainer.is_global_zero:
         report(directory, config, record, data, trainer)
+
+
+def test(directory: Path, model: pl.LightningModule, data: PictureDataModule, trainer: pl.Trainer) -> None:
+    """Let what does not colour test its best checkpoint itself, on all ranks, and write `test.json`."""
+    from evaluation.record import write_json
+    from lightning_modules.checkpoint import find_checkpoint, read_checkpoint
+
+    checkpoint = find_checkpoint(directory)
+    model.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
+    trainer.test(model, data)
+    if trainer.is_global_zero:
+        scores = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+        write_json(directory / "test.json", {"checkpoint": checkpoint.name, **scores})
+        print(f"scores: {directory / 'test.json'}")
 
 
 def report(

@@ -1,5 +1,6 @@
 """Pictures in tar shards, here or on a server: ImageNet, Tiny-ImageNet, SUN, anybody's."""
 
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -25,6 +26,8 @@ from datamodules.splits import SHA256 as PUBLISHED_SPLITS
 from datamodules.splits import keys_of
 from datamodules.transforms import Transform, as_stored
 
+SHARE = re.compile(r"(?P<split>.+)\[(?:(?P<start>\d+)%)?:(?:(?P<stop>\d+)%)?\]")
+"""Of a split, as `train[:90%]`: shards are written in random order, so every share is a fair one."""
 LISTED = 5
 """Missing pictures that an error names."""
 
@@ -137,9 +140,9 @@ def decode_mask(data: bytes) -> Tensor:
 class Images(PictureDataModule):
     """Pictures in shards.
 
-    `training`, `validation` and `test` each name a split of the set at `root`, a published subset (`cval1k`,
-    `ctest10k`) of the pictures there, or shards of their own: a path, `*` or `{000..146}` pattern, URL or `pipe:`
-    command.
+    `training`, `validation` and `test` each name a split of the set at `root`, or a share of it (`train[:90%]`,
+    `train[90%:]`), a published subset (`cval1k`, `ctest10k`) of the pictures there, or shards of their own: a path, `*`
+    or `{000..146}` pattern, URL or `pipe:` command.
 
     Args:
         root: Folder or URL of a set of shards with its manifest.
@@ -228,12 +231,14 @@ class Images(PictureDataModule):
             catalogue = open_pattern(name, self.cache, self.cache_gigabytes, max(1, self.workers))
             return catalogue, np.arange(len(catalogue.index))
         catalogue = self.catalogue
-        if name in catalogue.manifest.splits:
-            before = 0
-            for other in catalogue.manifest.splits:
-                if other == name:
-                    return catalogue, before + np.arange(catalogue.manifest.pictures(name))
-                before += catalogue.manifest.pictures(other)
+        whole, percent = name, (0, 100)
+        if share := SHARE.fullmatch(name):
+            whole, percent = share["split"], (int(share["start"] or 0), int(share["stop"] or 100))
+        if whole in catalogue.manifest.splits and 0 <= percent[0] < percent[1] <= 100:
+            splits = list(catalogue.manifest.splits)
+            before = sum(map(catalogue.manifest.pictures, splits[: splits.index(whole)]))
+            start, stop = (catalogue.manifest.pictures(whole) * each // 100 for each in percent)
+            return catalogue, before + np.arange(start, stop)
         if name in PUBLISHED_SPLITS:
             wanted = np.array([key.encode() for key in keys_of(name)])
             rows = np.flatnonzero(np.isin(catalogue.index["key"], wanted))
@@ -246,7 +251,8 @@ class Images(PictureDataModule):
             return catalogue, rows
         names = ", ".join([*catalogue.manifest.splits, *PUBLISHED_SPLITS])
         raise ValueError(
-            f"data.{split}={name} is no split of {self.root}; it has {names}, or give shards: PATH.tar, URL"
+            f"data.{split}={name} is no split of {self.root}; it has {names}, or give a share, "
+            "as train[:90%], or shards: PATH.tar, URL"
         )
 
     def colourful(self, catalogue: Catalogue, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

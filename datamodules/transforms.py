@@ -31,7 +31,12 @@ def squash(layers: Layers, generator: torch.Generator | None, *, resolution: int
 
 
 def scale_and_crop(
-    layers: Layers, generator: torch.Generator | None, *, short_side: int | Sequence[int], resolution: int
+    layers: Layers,
+    generator: torch.Generator | None,
+    *,
+    short_side: int | Sequence[int],
+    resolution: int,
+    whole: bool = False,
 ) -> Layers:
     """Resize by the shorter side, cut a square, and mirror.
 
@@ -42,7 +47,10 @@ def scale_and_crop(
         generator: Chooses side, place and mirroring; None takes the smallest side and the centre.
         short_side: One length, or the bounds between which every length is as likely.
         resolution: Side of the square.
+        whole: Without a generator, leave the picture as it is; a batch then holds one.
     """
+    if whole and generator is None:
+        return layers
     shortest, longest = (short_side, short_side) if isinstance(short_side, int) else short_side
     size, down, across, coin = draws(generator, 4, otherwise=(0, 0.5, 0.5, 1))
     layers = resized_by_short_side(layers, max(resolution, shortest + int(size * (longest - shortest + 1))))

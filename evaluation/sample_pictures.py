@@ -13,6 +13,8 @@ from lightning_modules.colorizer import Colorizer
 class SamplePictures(pl.Callback):
     """Colours the first validation pictures at every validation, into the run's directory and its loggers.
 
+    What does not colour shows nothing.
+
     Args:
         directory: Where `step_<n>.png` go.
         pictures: How many pictures, a row each.
@@ -32,9 +34,9 @@ class SamplePictures(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Inside validation, where the averaged weights are in place."""
-        if batch_idx or not trainer.is_global_zero or trainer.sanity_checking:
+        first = batch_idx == 0 and trainer.is_global_zero and not trainer.sanity_checking
+        if not first or not isinstance(pl_module, Colorizer):
             return
-        assert isinstance(pl_module, Colorizer)
         sheet = method_sheet(pl_module, to_float(batch["rgb"][: self.pictures]), self.samples, seed=0)
         self.directory.mkdir(parents=True, exist_ok=True)
         sheet.save(self.directory / f"step_{trainer.global_step:06}.png")

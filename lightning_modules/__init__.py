@@ -6,3 +6,9 @@ METHODS: dict[str, str] = {
     "PICEmbedding": "lightning_modules.pic.embedding_only",
 }
 """Where each method's class lives: the name that a checkpoint stores, and the module to import for it."""
+
+TASKS: dict[str, str] = {
+    "GreyClassification": "lightning_modules.lrac.classification",
+    "Segmentation": "lightning_modules.lrac.segmentation",
+}
+"""The same of what else is trained: what a method learns before colouring, and what is learned upon a method."""

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.types import _PATH
 
-from lightning_modules import METHODS
+from lightning_modules import METHODS, TASKS
 
 CHECKPOINT_NAMES = ("best.ckpt", "last.ckpt")
 
@@ -44,8 +44,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is not a whole checkpoint: it may be cut short, or no checkpoint at all") from error
-    if not isinstance(checkpoint, dict) or checkpoint.get("method") not in METHODS:
-        raise ValueError(f"{path} is no checkpoint of a method here; those are {', '.join(METHODS)}")
+    if not isinstance(checkpoint, dict) or checkpoint.get("method") not in METHODS | TASKS:
+        raise ValueError(f"{path} is no checkpoint of a method here; those are {', '.join(METHODS | TASKS)}")
     return checkpoint
 
 

@@ -1,16 +1,12 @@
 """What every method promises."""
 
-import os
 from dataclasses import dataclass, fields
-from importlib import import_module
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lightning_modules import METHODS
-from lightning_modules.checkpoint import read_checkpoint
+from lightning_modules.task import Task
 
 SMALLEST_SIDE = 2
 
@@ -55,11 +51,11 @@ class Reconstruction(Protocol):
         """Redraw every pixel given the true colours before it: RGB in [0, 1], (B, 3, H, W), to the same."""
 
 
-class Colorizer(pl.LightningModule):
+class Colorizer(Task):
     """What every method promises. Pictures are RGB in [0, 1], (B, 3, H, W); luminance is (B, 1, H, W).
 
-    A method implements `luminance`, `draw`, `training_step`, `validation_step` and `configure_optimizers`. Its steps
-    get batches as they travel, `rgb` in eight bits. One that has an exact likelihood is also an `ExactLikelihood`.
+    A method implements `luminance`, `draw`, `training_step`, `validation_step` and `configure_optimizers`. One
+    that has an exact likelihood is also an `ExactLikelihood`.
     """
 
     stochastic: bool
@@ -118,63 +114,6 @@ class Colorizer(pl.LightningModule):
             return self.draw(luminance, samples, guidance, generator)
         finally:
             self.train(training)
-
-    def initialize_from(self, path: str | os.PathLike[str]) -> None:
-        """Start from another checkpoint's weights: it must hold all of this network's; what it has besides is dropped.
-
-        Raises:
-            ValueError: If weights are missing or of another shape.
-        """
-        weights = read_checkpoint(path)["state_dict"]
-        own = self.state_dict()
-        missing = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
-        if missing:
-            raise ValueError(
-                f"{path} cannot start this {type(self).__name__}: {len(missing)} of its {len(own)} weights are absent "
-                f"there or of another shape, first {missing[0]}; give a checkpoint of the same network widths"
-            )
-        self.load_state_dict({name: weights[name] for name in own})
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Tie the step's dropout to (seed, step, rank), so that a resumed run repeats an uninterrupted one."""
-        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-        torch.manual_seed(hash((seed, self.trainer.fit_loop.total_batch_idx, self.global_rank)) % 2**63)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Name the method, so that `load` can rebuild it."""
-        checkpoint["method"] = type(self).__name__
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
-        """Rebuild a method from a checkpoint alone, ready to colour.
-
-        Args:
-            path: A checkpoint, or a run's directory, of which the best is taken, else the last.
-            overrides: Hyper-parameters to change, such as `temperature=0.8`.
-
-        Returns:
-            The method, in evaluation mode, on the CPU, with its averaged weights.
-
-        Raises:
-            FileNotFoundError: If there is no such file, or the directory holds no checkpoint.
-            ValueError: If the file is not a whole checkpoint of a method, or an override is unknown.
-        """
-        checkpoint = read_checkpoint(path)
-        method = getattr(import_module(METHODS[checkpoint["method"]]), checkpoint["method"])
-        hyper_parameters = checkpoint["hyper_parameters"]
-        if unknown := overrides.keys() - hyper_parameters.keys():
-            raise ValueError(
-                f"{method.__name__} has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(hyper_parameters))}"
-            )
-        colorizer = method(**hyper_parameters | overrides)
-        if not isinstance(colorizer, cls):
-            raise ValueError(f"{path} holds {method.__name__}, not {cls.__name__}")
-        try:
-            colorizer.load_state_dict(checkpoint["state_dict"], strict=True)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[1].strip()
-            raise ValueError(f"{path} does not fit {method.__name__} as it is now: {reason}") from error
-        return colorizer.eval()
 
 
 def choose_device(name: str) -> torch.device:

@@ -33,7 +33,7 @@ def contact_sheet(
     """Lay pictures out in rows of one height.
 
     Args:
-        rows: RGB pictures, (3, H, W); those of a row have one size.
+        rows: RGB pictures, (3, H, W).
         captions: One for each column.
         cell_height: Of every picture, in pixels; small pictures are enlarged without smoothing.
         labels: One for each row, to its left.

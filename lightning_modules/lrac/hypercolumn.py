@@ -51,19 +51,21 @@ def sparse_hypercolumns(maps: Mapping[str, Tensor], locations: Tensor) -> Tensor
         `(B, N, sum of C_l)`. A gradient reaches the four cells of each map between which it was read.
     """
     columns = [read_between_cells(features, locations, STRIDES[name]) for name, features in maps.items()]
-    return torch.cat(columns, dim=1).transpose(1, 2)
+    return torch.cat(columns, dim=2)
 
 
 def read_between_cells(features: Tensor, locations: Tensor, stride: int) -> Tensor:
-    """One layer's part of `sparse_hypercolumns`: the map `(B, C, h, w)` at `(B, N, 2)`, as `(B, C, N)`."""
-    # Not grid_sample: autocast would have it widen every map to float32.
+    """One layer's part of `sparse_hypercolumns`: the map `(B, C, h, w)` at `(B, N, 2)`, as `(B, N, C)`."""
+    # Not grid_sample: autocast would have it widen every map to float32. A cell of a channels-last map is one row.
     batch, channels, height, width = features.shape
     rows, row_weights = neighbours(locations[..., 0], stride, height)
     columns, column_weights = neighbours(locations[..., 1], stride, width)
-    cells = (rows[:, :, None] * width + columns[:, None]).view(batch, 1, -1)
-    weights = (row_weights[:, :, None] * column_weights[:, None]).view(batch, 1, 4, -1)
-    values = features.flatten(2).gather(2, cells.expand(-1, channels, -1)).view(batch, channels, 4, -1)
-    return (values * weights.to(features.dtype)).sum(dim=2)
+    first = height * width * torch.arange(batch, device=features.device).view(batch, 1, 1, 1)
+    cells = first + rows[:, :, None] * width + columns[:, None]
+    weights = (row_weights[:, :, None] * column_weights[:, None]).to(features.dtype)
+    by_cell = features.permute(0, 2, 3, 1).reshape(-1, channels)
+    values = by_cell.index_select(0, cells.flatten()).view(batch, 4, -1, channels)
+    return (values * weights.view(batch, 4, -1, 1)).sum(dim=1)
 
 
 def neighbours(places: Tensor, stride: int, size: int) -> tuple[Tensor, Tensor]:

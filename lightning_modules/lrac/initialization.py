@@ -1,4 +1,4 @@
-"""How LRAC's network starts: Xavier, or a VGG-16 made grey and re-balanced (section 3.2 and appendix A.1)."""
+"""How LRAC's network starts: Xavier, or a classifier's weights, re-balanced (section 3.2 and appendix A.1)."""
 
 from collections.abc import Iterable, Mapping
 from typing import cast
@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.checkpoint import find_checkpoint
 from lightning_modules.lrac.network import Layer, VGG16Trunk
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -27,8 +28,11 @@ TORCHVISION_NAMES = {
     "conv5_3": "features.28",
     "fc6": "classifier.0",
     "fc7": "classifier.3",
+    "fc8": "classifier.6",
 }
 FC6_SIDE = 7
+FIRST = "trunk.layers.conv1_1.convolution.weight"
+"""The only weights whose shape tells grey from colour."""
 
 
 def xavier(network: nn.Module, generator: torch.Generator | None = None) -> None:
@@ -40,16 +44,65 @@ def xavier(network: nn.Module, generator: torch.Generator | None = None) -> None
                 nn.init.zeros_(module.bias)
 
 
-def grey_vgg16(
+def begin_with(network: nn.Module, path: str) -> dict[str, Tensor]:
+    """Give a network what another one has of it: its trunk, and of what stands upon that all of the same shape.
+
+    Args:
+        network: Changed in place; it has a `VGG16Trunk` as `trunk`.
+        path: torchvision's VGG-16, a local .pth file, or a run's directory or checkpoint of a network upon a trunk.
+
+    Returns:
+        What was given, by its names in the network's state dict.
+
+    Raises:
+        FileNotFoundError: If there is no such file or run.
+        ValueError: If it is something else, or its trunk does not fit.
+    """
+    weights, own = read_weights(path), network.state_dict()
+    if FIRST in weights:
+        weights[FIRST] = of_channels(weights[FIRST], own[FIRST].shape[1])
+    taken = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
+    if absent := [name for name in own if name.startswith("trunk.") and name not in taken]:
+        raise ValueError(
+            f"{path} cannot start this network: {absent[0]} is absent there or of another shape. Give model.network "
+            "that one's width, fc_width and batch_norm (torchvision's: 64, 4096, false), or model.pretrained=null"
+        )
+    network.load_state_dict(taken, strict=False)
+    return taken
+
+
+def read_weights(path: str) -> dict[str, Tensor]:
+    """A network's state dict, from a file of torchvision's or a checkpoint of a task's."""
+    file = find_checkpoint(path)
+    try:
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+        of_a_run = "method" in saved
+    except Exception as error:  # damaged files make it raise anything
+        raise ValueError(
+            f"{file} cannot be read, neither as torchvision's VGG-16 nor as a run's checkpoint; give "
+            "vgg16-397923af.pth or a run's directory"
+        ) from error
+    if not of_a_run:
+        return vgg16(saved)
+    return {name.removeprefix("network."): value for name, value in saved["state_dict"].items()}
+
+
+def of_channels(weight: Tensor, channels: int) -> Tensor:
+    """Filters `(out, in, 3, 3)` that see in a grey picture, repeated or not to so many channels, what these see."""
+    if channels == weight.shape[1]:
+        return weight
+    return weight.sum(dim=1, keepdim=True).expand(-1, channels, -1, -1) / channels
+
+
+def vgg16(
     weights: Mapping[str, Tensor],
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> dict[str, Tensor]:
-    """What a `VGG16Trunk` loads to see in a grey picture what torchvision's VGG-16 sees in it.
+    """What a `GreyClassifier` of three channels loads to be torchvision's VGG-16 on pictures in [0, 1].
 
-    For a picture whose three channels are L, the three filters of conv1_1 on (L - mean) / std are one filter on L and a
-    constant, which joins the bias. Only at the border they differ: around a normalised picture zero is the mean
-    colour, around L it is black. fc8 takes torchvision's `classifier.6` as it is.
+    The normalisation of the picture joins conv1_1. Only at the border the two differ: around a normalised picture zero
+    is the mean colour, around this one it is black.
 
     Args:
         weights: The state dict of torchvision's `vgg16`, without batch normalisation.
@@ -57,25 +110,24 @@ def grey_vgg16(
         std: Likewise.
 
     Returns:
-        The state dict of a trunk without batch normalisation and with `mean_lightness` 0.
+        The state dict, for a trunk without batch normalisation and with `mean_lightness` 0.
 
     Raises:
         ValueError: If a layer is missing or not finite.
     """
-    trunk = {}
+    found = {}
     for name, theirs in TORCHVISION_NAMES.items():
         for part in ("weight", "bias"):
             if (tensor := weights.get(f"{theirs}.{part}")) is None or not tensor.isfinite().all():
                 raise ValueError(f"the weights hold no usable {theirs}.{part}; give those of torchvision's vgg16")
-            trunk[f"layers.{name}.convolution.{part}"] = tensor
-    first, bias = (f"layers.conv1_1.convolution.{part}" for part in ("weight", "bias"))
-    scaled = trunk[first] / trunk[first].new_tensor(std).view(3, 1, 1)
-    trunk[first] = scaled.sum(dim=1, keepdim=True)
-    trunk[bias] = trunk[bias] - (scaled * scaled.new_tensor(mean).view(3, 1, 1)).sum(dim=(1, 2, 3))
+            found[f"fc8.{part}" if name == "fc8" else f"trunk.layers.{name}.convolution.{part}"] = tensor
+    bias = FIRST.replace("weight", "bias")
+    found[FIRST] = found[FIRST] / found[FIRST].new_tensor(std).view(3, 1, 1)
+    found[bias] = found[bias] - (found[FIRST] * found[FIRST].new_tensor(mean).view(3, 1, 1)).sum(dim=(1, 2, 3))
     for name, side in {"fc6": FC6_SIDE, "fc7": 1}.items():
-        weight = f"layers.{name}.convolution.weight"
-        trunk[weight] = trunk[weight].view(len(trunk[weight]), -1, side, side)
-    return trunk
+        weight = f"trunk.layers.{name}.convolution.weight"
+        found[weight] = found[weight].view(len(found[weight]), -1, side, side)
+    return found
 
 
 @torch.no_grad()

@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric
 
@@ -20,9 +19,10 @@ from lightning_modules.lrac.decoding import (
     uncertainty,
 )
 from lightning_modules.lrac.hypercolumn import DENSE_STRIDE
-from lightning_modules.lrac.initialization import grey_vgg16, rebalance, xavier
+from lightning_modules.lrac.initialization import xavier
 from lightning_modules.lrac.network import LRACNetwork
 from lightning_modules.lrac.targets import Head, HistogramHead, HueChroma, LabJoint, LabL2, LabMarginal
+from lightning_modules.lrac.training import Optimization, VGG16Training, random_locations
 from lightning_modules.lrac.transfer import energy_minimization, posterior, quantile_matching
 from lightning_modules.resize import resized
 
@@ -36,17 +36,7 @@ HEADS: dict[str, tuple[type[Head], type[Decoder]]] = {
 VALIDATION_LOCATIONS = 512
 
 
-class Optimization(TypedDict):
-    """Stochastic gradient descent: the rate is multiplied by `decay` at each of `milestones`, in iterations."""
-
-    learning_rate: float
-    momentum: float
-    weight_decay: float
-    milestones: list[int]
-    decay: float
-
-
-class LRAC(Colorizer):
+class LRAC(VGG16Training, Colorizer):
     """A VGG-16 on lightness whose hypercolumns predict each pixel's colour, as a histogram (sections 3.1 and 3.2).
 
     Args:
@@ -61,13 +51,15 @@ class LRAC(Colorizer):
             looks at them as they are. Colours are decoded at full size all the same.
         transfer: How the colours of a reference are followed (section 3.4): `energy` or `quantiles`.
         transfer_weight: lambda of equation 5.
-        pretrained: State dict of torchvision's VGG-16, a local file, with which training starts; None starts anew.
-        rebalancing_pictures: On so many the pretrained layers are brought to unit second moment.
-        optimization: Of stochastic gradient descent; biases learn at twice the rate and do not decay.
+        pretrained: As in `VGG16Training`: a classifier, coloured or grey.
+        rebalancing_pictures: Likewise.
+        optimization: Likewise.
 
     Raises:
         ValueError: If there is no such head or transfer.
     """
+
+    network: LRACNetwork
 
     def __init__(
         self,
@@ -86,7 +78,7 @@ class LRAC(Colorizer):
         rebalancing_pictures: int,
         optimization: Optimization,
     ) -> None:
-        super().__init__()
+        super().__init__(pretrained, rebalancing_pictures, optimization)
         self.save_hyperparameters()
         if head not in HEADS:
             raise ValueError(f"model.head is one of {', '.join(HEADS)}, not {head}")
@@ -98,12 +90,7 @@ class LRAC(Colorizer):
         xavier(self.network)
         self.locations, self.window, self.inference_short_side = locations, window, inference_short_side
         self.transfer, self.transfer_weight = transfer, transfer_weight
-        self.pretrained, self.rebalancing_pictures = pretrained, rebalancing_pictures
-        self.optimization = optimization
-        self.register_buffer("initialized", torch.tensor(pretrained is None))
         self.validation_loss = MeanMetric()
-
-    initialized: Tensor
 
     @property
     def stochastic(self) -> bool:  # type: ignore[override]
@@ -118,6 +105,10 @@ class LRAC(Colorizer):
     def luminance(self, rgb: Tensor) -> Tensor:
         """(R + G + B) / 3 in [0, 1] (section 3)."""
         return rgb_to_lightness(rgb)
+
+    def seen(self, rgb: Tensor) -> Tensor:
+        """Its own luminance."""
+        return self.luminance(rgb)
 
     def predict(self, lightness: Tensor) -> Tensor:
         """What the decoder takes, `(B, axes, K, h, w)` at stride 4, of lightness `(B, 1, H, W)`."""
@@ -202,48 +193,3 @@ class LRAC(Colorizer):
         loss = self.loss_at(rgb, random_locations(rgb, VALIDATION_LOCATIONS, generator))
         self.validation_loss(loss, weight=len(rgb))
         self.log("validation/loss", self.validation_loss, prog_bar=True)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Stochastic gradient descent with momentum, as the authors' training file has it."""
-        numbers = self.optimization
-        rate, named = numbers["learning_rate"], dict(self.named_parameters())
-        biases = [value for name, value in named.items() if name.endswith("bias")]
-        weights = [value for name, value in named.items() if not name.endswith("bias")]
-        groups: list[dict[str, Any]] = [
-            {"params": weights, "lr": rate, "weight_decay": numbers["weight_decay"]},
-            {"params": biases, "lr": 2 * rate, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.SGD(groups, momentum=numbers["momentum"])
-        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, numbers["milestones"], numbers["decay"])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def on_fit_start(self) -> None:
-        """Take the pretrained weights, and bring their layers to unit second moment, once."""
-        if self.initialized or self.pretrained is None:
-            return
-        try:
-            weights = torch.load(self.pretrained, map_location="cpu", weights_only=True)
-        except Exception as error:  # damaged files make it raise anything
-            raise ValueError(f"{self.pretrained} cannot be read as torchvision's VGG-16; give its .pth file") from error
-        own = self.network.trunk.state_dict()
-        theirs = {name: value for name, value in grey_vgg16(weights).items() if name in own}
-        if {name: value.shape for name, value in theirs.items()} != {name: value.shape for name, value in own.items()}:
-            raise ValueError(
-                f"{self.pretrained} is a VGG-16 of full width without batch normalisation, and the network is not; "
-                "give model.network.width=64, fc_width=4096 and batch_norm=false, or model.pretrained=null"
-            )
-        self.network.trunk.load_state_dict(theirs)
-        pictures = self.trainer.datamodule.first_pictures(self.rebalancing_pictures)  # type: ignore[attr-defined]
-        rebalance(self.network.trunk, self.luminance(to_float(pictures.to(self.device))).split(1))
-        self.initialized.fill_(True)
-        for tensor in (*self.parameters(), *self.buffers()):
-            tensor.data.copy_(self.trainer.strategy.broadcast(tensor.data.cpu()))
-
-
-def random_locations(rgb: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Row and column of pixels of each picture, int64 `(B, count, 2)`, every pixel as likely."""
-    height, width = rgb.shape[2:]
-    return torch.stack(
-        [torch.randint(side, (len(rgb), count), generator=generator, device=rgb.device) for side in (height, width)],
-        dim=2,
-    )

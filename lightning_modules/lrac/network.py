@@ -64,7 +64,7 @@ class Layer(nn.Module):
 
 
 class VGG16Trunk(nn.Module):
-    """VGG-16 on one channel, fully convolutional, without its classifier fc8 (section 3.2).
+    """VGG-16 on lightness, fully convolutional, without its classifier fc8 (section 3.2).
 
     fc6 is a 7x7 convolution and fc7 a 1x1 one. Pictures are padded on the right and below to multiples of 32 by
     repeating their last column and row, so that every map has exactly 1 / stride of one size.
@@ -76,6 +76,7 @@ class VGG16Trunk(nn.Module):
         batch_norm: Batch normalisation without scale and shift in every layer, as training from scratch wants it.
         mean_lightness: Subtracted from the input: 0.4488 when training from scratch, 0 upon pretrained weights.
         dropout: After fc6 and fc7; their maps are read after it.
+        in_channels: 1, or 3 for pictures in colour; below, lightness stands for either.
 
     Attributes:
         channels: Of every layer's map, in order, beginning with `data`.
@@ -89,12 +90,12 @@ class VGG16Trunk(nn.Module):
         batch_norm: bool = False,
         mean_lightness: float = 0.0,
         dropout: float = 0.5,
+        in_channels: int = 1,
     ) -> None:
         super().__init__()
         self.mean_lightness = mean_lightness
-        self.channels = {"data": 1}
+        self.channels = {"data": in_channels}
         self.layers = nn.ModuleDict()
-        in_channels = 1
         for name in layers_between(f"data..{last}")[1:]:
             stage = next(index for index, names in enumerate(STAGES) if name in names)
             pooled = stage > 0 and name == STAGES[stage][0]
@@ -106,6 +107,7 @@ class VGG16Trunk(nn.Module):
                 self.layers[name] = Layer(in_channels, WIDTHS[stage] * width, 3, pooled, batch_norm)
                 in_channels = WIDTHS[stage] * width
             self.channels[name] = in_channels
+        self.to(memory_format=torch.channels_last)  # as bfloat16 convolutions and sparse hypercolumns want it
 
     def data(self, lightness: Tensor) -> Tensor:
         """The layer `data`: lightness `(B, 1, H, W)` in [0, 1], less its mean and padded to multiples of 32."""
@@ -168,6 +170,7 @@ class LRACNetwork(nn.Module):
         mean_lightness: As in `VGG16Trunk`.
         dropout: After fc6 and fc7.
         hidden_dropout: After h_fc1; 0.5 in the authors' file for training from scratch.
+        in_channels: As in `VGG16Trunk`.
 
     Attributes:
         channels: Of each layer in the hypercolumn, in order; 12,417 in all.
@@ -184,10 +187,11 @@ class LRACNetwork(nn.Module):
         mean_lightness: float = 0.0,
         dropout: float = 0.5,
         hidden_dropout: float = 0.0,
+        in_channels: int = 1,
     ) -> None:
         super().__init__()
         names = layers_between(layers)
-        self.trunk = VGG16Trunk(width, fc_width, names[-1], batch_norm, mean_lightness, dropout)
+        self.trunk = VGG16Trunk(width, fc_width, names[-1], batch_norm, mean_lightness, dropout, in_channels)
         self.channels = {name: self.trunk.channels[name] for name in names}
         self.h_fc1 = nn.Linear(sum(self.channels.values()), hidden_width)
         self.dropout = nn.Dropout(hidden_dropout)

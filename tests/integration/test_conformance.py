@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 
 from configs.command import config_names
-from lightning_modules import METHODS
+from lightning_modules import METHODS, TASKS
 from lightning_modules.color import to_float
 from lightning_modules.colorizer import Colorizer, ExactLikelihood, Guidance
 from lightning_modules.layers.averaging import ParameterAveraging
@@ -43,7 +43,7 @@ def test_every_method_is_tested() -> None:
 def test_experiment_composes_and_its_model_is_known(experiment: str) -> None:
     with initialize_config_module("configs", version_base="1.3"):
         config = compose("train", [f"+experiment={experiment}", "+debug=fast"])
-    assert config.model._target_.rpartition(".")[2] in METHODS
+    assert config.model._target_.rpartition(".")[2] in METHODS | TASKS
     assert instantiate(config.protocol).samples == 1
 
 

@@ -1,6 +1,7 @@
 """How LRAC's network starts: torchvision's VGG-16 made grey, re-balanced, or Xavier."""
 
 from collections import OrderedDict
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 from torchvision.models.vgg import make_layers
 from torchvision.transforms.v2.functional import normalize
 
-from lightning_modules.lrac.initialization import grey_vgg16, rebalance, xavier
-from lightning_modules.lrac.network import GreyClassifier, Layer, VGG16Trunk
+from lightning_modules.lrac.initialization import FIRST, begin_with, of_channels, rebalance, vgg16, xavier
+from lightning_modules.lrac.network import GreyClassifier, Layer, LRACNetwork, VGG16Trunk
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 FC_WIDTH = 6
@@ -32,18 +33,20 @@ def small_vgg16() -> nn.Sequential:
     return network.eval()
 
 
-def small_trunk() -> VGG16Trunk:
+def small_trunk(channels: int = 1) -> VGG16Trunk:
     """A trunk of the same widths, in evaluation mode, with biases other than 0."""
-    trunk = VGG16Trunk(width=2, fc_width=FC_WIDTH)
+    trunk = VGG16Trunk(width=2, fc_width=FC_WIDTH, in_channels=channels)
     xavier(trunk)
     for layer in trunk.layers.values():
         nn.init.uniform_(cast(Tensor, cast(Layer, layer).convolution.bias), 0, 0.2)
     return trunk.eval()
 
 
-def test_first_layer_sees_in_grey_what_it_saw_in_colour() -> None:
-    theirs, trunk = small_vgg16(), small_trunk()
-    trunk.load_state_dict(grey_vgg16(theirs.state_dict()))
+def test_first_layer_sees_in_grey_what_it_saw_in_colour(tmp_path: Path) -> None:
+    theirs, classifier = small_vgg16(), GreyClassifier(small_trunk(), classes=3)
+    torch.save(theirs.state_dict(), tmp_path / "vgg16.pth")
+    begin_with(classifier, str(tmp_path / "vgg16.pth"))
+    trunk = classifier.trunk
     lightness = torch.rand(2, 1, 64, 64)
     expected = F.relu(theirs.get_submodule("features.0")(normalize(lightness.expand(-1, 3, -1, -1), MEAN, STD)))
     seen = trunk(lightness)["conv1_1"]
@@ -52,24 +55,52 @@ def test_first_layer_sees_in_grey_what_it_saw_in_colour() -> None:
     assert (seen - expected).abs().max() > 0.01, "the two differ at the border, where the document says so"
 
 
-def test_whole_network_classifies_as_in_colour() -> None:
-    theirs, classifier = small_vgg16(), GreyClassifier(small_trunk(), classes=3).eval()
+@pytest.mark.parametrize("channels", [1, 3])
+def test_whole_network_classifies_as_torchvisions(channels: int) -> None:
+    theirs, classifier = small_vgg16(), GreyClassifier(small_trunk(channels), classes=3).eval()
     # Of pictures that are not centred, the border is black on both sides, so that all of it must agree.
-    classifier.trunk.load_state_dict(grey_vgg16(theirs.state_dict(), mean=(0, 0, 0), std=(0.2, 0.3, 0.4)))
-    classifier.fc8.load_state_dict(theirs.get_submodule("classifier.6").state_dict())
-    lightness = torch.rand(1, 1, 224, 224)
-    colour = lightness.expand(-1, 3, -1, -1) / torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
-    middle = classifier.trunk(lightness)["fc7"][:, :, 3, 3]
+    weights = vgg16(theirs.state_dict(), mean=(0, 0, 0), std=(0.2, 0.3, 0.4))
+    weights[FIRST] = of_channels(weights[FIRST], channels)
+    classifier.load_state_dict(weights)
+    picture = torch.rand(1, channels, 224, 224)
+    colour = picture.expand(-1, 3, -1, -1) / torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
+    middle = classifier.trunk(picture)["fc7"][:, :, 3, 3]
     torch.testing.assert_close(classifier.fc8(middle), theirs(colour))
+
+
+def test_grey_filters_see_in_a_grey_picture_of_three_channels_what_they_saw() -> None:
+    weight, lightness = torch.randn(4, 1, 3, 3), torch.rand(1, 1, 8, 8)
+    spread = of_channels(weight, 3)
+    torch.testing.assert_close(F.conv2d(lightness.expand(-1, 3, -1, -1), spread), F.conv2d(lightness, weight))
+    torch.testing.assert_close(of_channels(spread, 1), weight)
+
+
+def test_a_network_begins_with_all_that_fits_of_another(tmp_path: Path) -> None:
+    first, second = (LRACNetwork(outputs, width=2, fc_width=FC_WIDTH, hidden_width=5) for outputs in (4, 7))
+    checkpoint = {f"network.{name}": value for name, value in first.state_dict().items()}
+    torch.save({"method": "LRAC", "state_dict": checkpoint}, tmp_path / "run.ckpt")
+    head = second.head.weight.clone()
+    taken = begin_with(second, str(tmp_path / "run.ckpt"))
+    assert set(taken) == {name for name in first.state_dict() if not name.startswith("head.")}
+    assert all(torch.equal(second.state_dict()[name], value) for name, value in taken.items())
+    assert torch.equal(second.head.weight, head)
+
+
+def test_a_trunk_of_other_layers_is_refused(tmp_path: Path) -> None:
+    torch.save(small_vgg16().state_dict(), tmp_path / "vgg16.pth")
+    for width, batch_norm in ((3, False), (2, True)):
+        network = GreyClassifier(VGG16Trunk(width, FC_WIDTH, batch_norm=batch_norm), classes=3)
+        with pytest.raises(ValueError, match=r"vgg16\.pth cannot start this network: trunk\.layers\.conv1_1"):
+            begin_with(network, str(tmp_path / "vgg16.pth"))
 
 
 def test_weights_of_another_network_are_refused() -> None:
     weights = small_vgg16().state_dict()
     del weights["features.14.bias"]
     with pytest.raises(ValueError, match=r"no usable features\.14\.bias"):
-        grey_vgg16(weights)
+        vgg16(weights)
     with pytest.raises(ValueError, match=r"no usable classifier\.0\.weight"):
-        grey_vgg16(small_vgg16().state_dict() | {"classifier.0.weight": torch.tensor(torch.nan)})
+        vgg16(small_vgg16().state_dict() | {"classifier.0.weight": torch.tensor(torch.nan)})
 
 
 def test_rebalanced_maps_have_a_second_moment_of_one() -> None:

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from lightning_modules.color import to_float
 from lightning_modules.colorizer import Guidance
 from lightning_modules.lrac.module import HEADS, LRAC
-from lightning_modules.lrac.network import VGG16Trunk
+from lightning_modules.lrac.network import GreyClassifier, VGG16Trunk
 from lightning_modules.lrac.targets import HistogramHead
 from tests.conftest import RandomPictures, colourful_pictures, quiet_trainer
 
@@ -108,11 +108,11 @@ def test_training_starts_from_torchvision_weights(
     tmp_path: Path, make_lrac: Callable[..., LRAC], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow = {}
-    own = VGG16Trunk(NETWORK["width"], NETWORK["fc_width"]).state_dict()
+    own = GreyClassifier(VGG16Trunk(NETWORK["width"], NETWORK["fc_width"])).state_dict()
     generator = torch.Generator().manual_seed(0)
     for name, value in own.items():
         narrow[name] = 0.3 * torch.randn(value.shape, generator=generator).abs()
-    monkeypatch.setattr("lightning_modules.lrac.module.grey_vgg16", lambda _: narrow)
+    monkeypatch.setattr("lightning_modules.lrac.initialization.vgg16", lambda _: narrow)
     torch.save({}, tmp_path / "vgg16.pth")
     method = make_lrac(
         pretrained=str(tmp_path / "vgg16.pth"),
@@ -132,11 +132,11 @@ def test_training_starts_from_torchvision_weights(
 def test_pretrained_weights_of_another_width_are_refused_in_words(
     tmp_path: Path, make_lrac: Callable[..., LRAC], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wider = VGG16Trunk(2 * NETWORK["width"], NETWORK["fc_width"]).state_dict()
-    monkeypatch.setattr("lightning_modules.lrac.module.grey_vgg16", lambda _: wider)
+    wider = GreyClassifier(VGG16Trunk(2 * NETWORK["width"], NETWORK["fc_width"])).state_dict()
+    monkeypatch.setattr("lightning_modules.lrac.initialization.vgg16", lambda _: wider)
     torch.save({}, tmp_path / "vgg16.pth")
     method = make_lrac(pretrained=str(tmp_path / "vgg16.pth"), network={**NETWORK, "batch_norm": False})
-    with pytest.raises(ValueError, match=r"and the network is not; give model\.network\.width=64"):
+    with pytest.raises(ValueError, match=r"Give model\.network that one's width, fc_width"):
         quiet_trainer(max_steps=1, limit_val_batches=0).fit(method, RandomPictures(64))
 
 

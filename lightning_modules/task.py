@@ -1,0 +1,76 @@
+"""What everything that trains here promises: to resume exactly, and to be rebuilt from its checkpoint alone."""
+
+import os
+from importlib import import_module
+from typing import Any, Self
+
+import pytorch_lightning as pl
+import torch
+
+from lightning_modules import METHODS, TASKS
+from lightning_modules.checkpoint import read_checkpoint
+
+
+class Task(pl.LightningModule):
+    """A network and what it learns: to colour, or what some method learns before colouring or by it.
+
+    Steps get batches as they travel, `rgb` in eight bits.
+    """
+
+    def initialize_from(self, path: str | os.PathLike[str]) -> None:
+        """Start from another checkpoint's weights: it must hold all of this network's; what it has besides is dropped.
+
+        Raises:
+            ValueError: If weights are missing or of another shape.
+        """
+        weights = read_checkpoint(path)["state_dict"]
+        own = self.state_dict()
+        missing = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
+        if missing:
+            raise ValueError(
+                f"{path} cannot start this {type(self).__name__}: {len(missing)} of its {len(own)} weights are absent "
+                f"there or of another shape, first {missing[0]}; give a checkpoint of the same network widths"
+            )
+        self.load_state_dict({name: weights[name] for name in own})
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Tie the step's dropout to (seed, step, rank), so that a resumed run repeats an uninterrupted one."""
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        torch.manual_seed(hash((seed, self.trainer.fit_loop.total_batch_idx, self.global_rank)) % 2**63)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Name the class, so that `load` can rebuild it."""
+        checkpoint["method"] = type(self).__name__
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
+        """Rebuild from a checkpoint alone, ready to be used.
+
+        Args:
+            path: A checkpoint, or a run's directory, of which the best is taken, else the last.
+            overrides: Hyper-parameters to change, such as `temperature=0.8`.
+
+        Returns:
+            The task, in evaluation mode, on the CPU, with its averaged weights.
+
+        Raises:
+            FileNotFoundError: If there is no such file, or the directory holds no checkpoint.
+            ValueError: If the file is not a whole checkpoint, or of something else, or an override is unknown.
+        """
+        checkpoint = read_checkpoint(path)
+        name = checkpoint["method"]
+        kind = getattr(import_module((METHODS | TASKS)[name]), name)
+        if not issubclass(kind, cls):
+            raise ValueError(f"{path} holds {name}, not {cls.__name__}")
+        hyper_parameters = checkpoint["hyper_parameters"]
+        if unknown := overrides.keys() - hyper_parameters.keys():
+            raise ValueError(
+                f"{name} has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(hyper_parameters))}"
+            )
+        task: Self = kind(**hyper_parameters | overrides)
+        try:
+            task.load_state_dict(checkpoint["state_dict"], strict=True)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[1].strip()
+            raise ValueError(f"{path} does not fit {name} as it is now: {reason}") from error
+        return task.eval()
