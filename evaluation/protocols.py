@@ -30,6 +30,8 @@ class ScoringProtocol:
             have this sum; without a published list nothing can.
         resize: How truth and prediction are brought to the size at which they are compared: `short_side`, or `square`
             whatever the aspect, in pixels; None leaves them as they are.
+        guidance: None, or `truth`: a method is shown the true picture as its reference, to have its colours' histogram
+            but not their places (LRAC, Table 4). Methods that follow no reference cannot be scored so.
         luminance_source: Whether a method colours the `resized` picture or the `original`, and is resized then.
         sampled_pictures: How many of the set's pictures, chosen by the seed and their names, are coloured; None for
             all. Likelihood is measured on all.
@@ -49,6 +51,7 @@ class ScoringProtocol:
     set: str | None = None
     keys_sha256: str | None = None
     resize: Mapping[str, int] | None = None
+    guidance: Literal["truth"] | None = None
     luminance_source: Literal["resized", "original"] = "resized"
     sampled_pictures: int | None = None
     samples: int | None = 1
@@ -72,6 +75,8 @@ class ScoringProtocol:
         # 1 and 1.0 are one width, and should have one hash
         object.__setattr__(self, "bin_width", float(self.bin_width))
         object.__setattr__(self, "mean_color", [float(value) for value in self.mean_color])
+        if self.guidance not in (None, "truth"):
+            raise ValueError(f"protocol.guidance is null or truth, not {self.guidance}")
         if self.luminance_source not in ("resized", "original"):
             raise ValueError(f"protocol.luminance_source is resized or original, not {self.luminance_source}")
 

@@ -14,7 +14,7 @@ from evaluation.record import file_sha256
 from evaluation.report.cases import save_gallery
 from evaluation.statistics import Pairs, Statistic, statistics_of
 from lightning_modules.color import is_grey, to_float, to_uint8
-from lightning_modules.colorizer import Colorizer, ExactLikelihood
+from lightning_modules.colorizer import Colorizer, ExactLikelihood, Guidance
 
 PIXELS_AT_ONCE = 2**22
 """Pixels that a method colours in one batch, but one picture at least."""
@@ -186,7 +186,12 @@ class Scorer:
         generator = torch.Generator(colorizer.device).manual_seed(hash((self.rules.seed, number)) % 2**63)
         for group in alike(wanted):
             rgb = to_float(torch.stack([item["rgb"] for item in group]).to(colorizer.device))
-            drawn = colorizer.colorize(colorizer.luminance(rgb), samples=self.entry.samples, generator=generator)
+            drawn = colorizer.colorize(
+                colorizer.luminance(rgb),
+                samples=self.entry.samples,
+                guidance=Guidance(reference=rgb if self.rules.guidance else None),
+                generator=generator,
+            )
             if not drawn.isfinite().all():
                 raise ValueError(
                     f"{self.entry.method} gives {group[0]['key']}, or a picture beside it, colours that are not "

@@ -97,4 +97,6 @@ def test_mistakes_in_a_protocol_are_named() -> None:
             replace(PROTOCOL, **change)
     with pytest.raises(ValueError, match="resized or original"):
         replace(PROTOCOL, luminance_source="mine")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="null or truth"):
+        replace(PROTOCOL, guidance="reference")  # type: ignore[arg-type]
     assert installed("nobodys") is None

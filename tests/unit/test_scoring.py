@@ -23,6 +23,7 @@ from evaluation.protocols import ScoringProtocol, keys_sha256
 from evaluation.runner import evaluate
 from evaluation.scorer import Entry
 from evaluation.standing_rows import STANDING_ROWS, StandingRow
+from lightning_modules.colorizer import Colorizer, Guidance
 from lightning_modules.pic.module import PIC
 from tests.conftest import colourful_pictures
 
@@ -282,6 +283,31 @@ def test_a_method_colours_each_picture_the_same_way_again(
         monkeypatch.setenv("RANK", rank)
         both = score(pictures, tmp_path / "both", rules, entry, workers=1)
     assert both["metrics"] == alone["metrics"]
+
+
+class Copyist(Colorizer):
+    """Colours every picture as its reference is coloured."""
+
+    stochastic = False
+    accepts = frozenset({"reference"})
+
+    def luminance(self, rgb: Tensor) -> Tensor:
+        """Any."""
+        return rgb[:, :1]
+
+    def draw(self, luminance: Tensor, samples: int, guidance: Guidance, generator: Any) -> Tensor:
+        """The reference; grey without one."""
+        drawn = luminance.expand(-1, 3, -1, -1) if guidance.reference is None else guidance.reference
+        return drawn.unsqueeze(1)
+
+
+def test_guidance_by_the_truth_shows_a_method_the_true_picture(tmp_path: Path, make_pic: Callable[..., PIC]) -> None:
+    pictures, entry = Few([*colourful_pictures(3, 8)]), Entry("Copyist", "checkpoint", {}, Copyist())
+    guided = replace(RULES, guidance="truth")
+    assert score(pictures, tmp_path / "guided", guided, entry)["metrics"]["rmse_alpha_beta"]["value"] == 0
+    assert score(pictures, tmp_path / "alone", RULES, entry)["metrics"]["rmse_alpha_beta"]["value"] > 0.1
+    with pytest.raises(ValueError, match="PIC takes no guidance by reference"):
+        score(pictures, tmp_path / "pic", guided, Entry("PIC", "checkpoint", {}, make_pic()))
 
 
 def test_what_a_row_cannot_have_is_left_out_with_the_reason(tmp_path: Path) -> None:
