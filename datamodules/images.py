@@ -26,8 +26,8 @@ from datamodules.splits import SHA256 as PUBLISHED_SPLITS
 from datamodules.splits import keys_of
 from datamodules.transforms import Transform, as_stored
 
-SHARE = re.compile(r"(?P<split>.+)\[(?:(?P<start>\d+)%)?:(?:(?P<stop>\d+)%)?\]")
-"""Of a split, as `train[:90%]`: shards are written in random order, so every share is a fair one."""
+SHARE = re.compile(r"(?P<split>.+)@(?P<start>\d+)-(?P<stop>\d+)%")
+"""Of a split, as `train@0-90%`: shards are written in random order, so every share is a fair one."""
 LISTED = 5
 """Missing pictures that an error names."""
 
@@ -140,9 +140,9 @@ def decode_mask(data: bytes) -> Tensor:
 class Images(PictureDataModule):
     """Pictures in shards.
 
-    `training`, `validation` and `test` each name a split of the set at `root`, or a share of it (`train[:90%]`,
-    `train[90%:]`), a published subset (`cval1k`, `ctest10k`) of the pictures there, or shards of their own: a path, `*`
-    or `{000..146}` pattern, URL or `pipe:` command.
+    `training`, `validation` and `test` each name a split of the set at `root`, or a share of it (`train@0-90%`,
+    `train@90-100%`), a published subset (`cval1k`, `ctest10k`) of the pictures there, or shards of their own: a path,
+    `*` or `{000..146}` pattern, URL or `pipe:` command.
 
     Args:
         root: Folder or URL of a set of shards with its manifest.
@@ -233,11 +233,13 @@ class Images(PictureDataModule):
         catalogue = self.catalogue
         whole, percent = name, (0, 100)
         if share := SHARE.fullmatch(name):
-            whole, percent = share["split"], (int(share["start"] or 0), int(share["stop"] or 100))
+            whole, percent = share["split"], (int(share["start"]), int(share["stop"]))
         if whole in catalogue.manifest.splits and 0 <= percent[0] < percent[1] <= 100:
             splits = list(catalogue.manifest.splits)
             before = sum(map(catalogue.manifest.pictures, splits[: splits.index(whole)]))
             start, stop = (catalogue.manifest.pictures(whole) * each // 100 for each in percent)
+            if start == stop:
+                raise ValueError(f"data.{split}={name} holds no picture; give a larger share of {whole}")
             return catalogue, before + np.arange(start, stop)
         if name in PUBLISHED_SPLITS:
             wanted = np.array([key.encode() for key in keys_of(name)])
@@ -252,7 +254,7 @@ class Images(PictureDataModule):
         names = ", ".join([*catalogue.manifest.splits, *PUBLISHED_SPLITS])
         raise ValueError(
             f"data.{split}={name} is no split of {self.root}; it has {names}, or give a share, "
-            "as train[:90%], or shards: PATH.tar, URL"
+            "as train@0-90%, or shards: PATH.tar, URL"
         )
 
     def colourful(self, catalogue: Catalogue, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -110,7 +110,10 @@ class Fetch(Dataset[dict[str, Any]]):
             if not others:
                 batch, rgb = self.room((len(visits), *picture.shape[1:], 3))
             if picture.shape != rgb.shape[1:]:
-                raise ValueError(f"{sample['key']} is {tuple(picture.shape)}; its batch is of {tuple(rgb.shape[1:])}")
+                raise ValueError(
+                    f"{sample['key']} is {tuple(picture.shape)}; its batch is of {tuple(rgb.shape[1:])}. Give a "
+                    "data.transform that brings pictures to one size, or data.evaluation_batch_size=1"
+                )
             rgb[len(others)] = picture
             others.append(sample)
         return batch | collated(others) | {"faults": faults}

@@ -4,10 +4,12 @@ METHODS: dict[str, str] = {
     "LRAC": "lightning_modules.lrac.module",
     "PIC": "lightning_modules.pic.module",
     "PICEmbedding": "lightning_modules.pic.embedding_only",
+    "PixColor": "lightning_modules.pixcolor.module",
 }
 """Where each method's class lives: the name that a checkpoint stores, and the module to import for it."""
 
 TASKS: dict[str, str] = {
+    "GreySegmentation": "lightning_modules.pixcolor.segmentation",
     "GreyClassification": "lightning_modules.lrac.classification",
     "Segmentation": "lightning_modules.lrac.segmentation",
 }

@@ -62,6 +62,8 @@ class Colorizer(Task):
     """Whether two draws of one picture differ."""
     accepts: ClassVar[frozenset[str]] = frozenset()
     """The kinds of guidance that the method takes: fields of `Guidance`."""
+    requires: ClassVar[frozenset[str]] = frozenset()
+    """Those of them without which it cannot colour."""
 
     def luminance(self, rgb: Tensor) -> Tensor:
         """The method's own grey, (B, 1, H, W), of RGB in [0, 1], (B, 3, H, W)."""
@@ -85,7 +87,7 @@ class Colorizer(Task):
         Args:
             luminance: The method's own grey, (B, 1, H, W).
             samples: How many draws of each picture.
-            guidance: What to follow; only the kinds in `accepts`.
+            guidance: What to follow; only the kinds in `accepts`, and all of `requires`.
             generator: Source of randomness, on the module's device.
 
         Returns:
@@ -93,7 +95,7 @@ class Colorizer(Task):
 
         Raises:
             ValueError: Of a shape other than (B, 1, H, W), a side under 2 pixels, luminance that is not finite, or
-                guidance that the method does not take.
+                guidance that the method does not take or wants and does not get.
         """
         if luminance.ndim != 4 or luminance.shape[1] != 1:
             raise ValueError(f"colorize wants luminance of shape (B, 1, H, W), not {tuple(luminance.shape)}")
@@ -107,6 +109,11 @@ class Colorizer(Task):
             takes = ", ".join(sorted(self.accepts)) or "none"
             raise ValueError(
                 f"{type(self).__name__} takes no guidance by {', '.join(sorted(refused))}; it takes {takes}"
+            )
+        if wanted := self.requires - guidance.given():
+            raise ValueError(
+                f"{type(self).__name__} colours by a {' and a '.join(sorted(wanted))}, and got none; give colorize.py "
+                "--reference, or a score protocol.guidance=truth"
             )
         training = self.training
         self.eval()

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from lightning_modules.color import to_float, to_uint8
-from lightning_modules.colorizer import Colorizer, Reconstruction
+from lightning_modules.colorizer import Colorizer, Guidance, Reconstruction
 
 GAP = 6
 FONT = "mpl-data/fonts/ttf/DejaVuSans.ttf"
@@ -75,6 +75,8 @@ def grey_of(rgb: Tensor) -> Tensor:
 def method_sheet(colorizer: Colorizer, rgb: Tensor, samples: int, seed: int, cell_height: int = 128) -> Image.Image:
     """Grey, samples, the reconstruction where the method has one, and the truth, a picture a row.
 
+    A method that cannot do without a reference is shown the picture itself.
+
     Args:
         colorizer: The method.
         rgb: Pictures, RGB in [0, 1], (B, 3, H, W), on the method's device.
@@ -83,7 +85,8 @@ def method_sheet(colorizer: Colorizer, rgb: Tensor, samples: int, seed: int, cel
         cell_height: Of every picture on the sheet.
     """
     generator = torch.Generator(rgb.device).manual_seed(seed)
-    drawn = colorizer.colorize(colorizer.luminance(rgb), samples=samples, generator=generator)
+    guidance = Guidance(reference=rgb if "reference" in colorizer.requires else None)
+    drawn = colorizer.colorize(colorizer.luminance(rgb), samples=samples, guidance=guidance, generator=generator)
     columns = {"grey": grey_of(rgb)} | {f"sample {i + 1}": drawn[:, i] for i in range(samples)}
     if isinstance(colorizer, Reconstruction):
         columns["reconstruction"] = colorizer.reconstruct(rgb, generator=generator)

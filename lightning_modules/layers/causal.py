@@ -34,3 +34,9 @@ def shift_down(x: Tensor) -> Tensor:
 def shift_right(x: Tensor) -> Tensor:
     """Move `(B, C, H, W)` right by one column; zeros enter at the left."""
     return F.pad(x, (1, -1, 0, 0))
+
+
+def push_row(rows: Tensor, newest: Tensor, left: int = 1) -> None:
+    """Move `(N, C, R, columns)` up by one row and write the newest, `(N, C, 1, W)`, behind `left` columns of zeros."""
+    rows[:, :, :-1] = rows[:, :, 1:].clone()
+    rows[:, :, -1:, left : left + newest.shape[3]] = newest

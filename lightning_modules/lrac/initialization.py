@@ -45,7 +45,7 @@ def xavier(network: nn.Module, generator: torch.Generator | None = None) -> None
 
 
 def begin_with(network: nn.Module, path: str) -> dict[str, Tensor]:
-    """Give a network what another one has of it: its trunk, and of what stands upon that all of the same shape.
+    """Give a network what another one has of it: its trunk, and of what stands upon that the layers of the same shape.
 
     Args:
         network: Changed in place; it has a `VGG16Trunk` as `trunk`.
@@ -61,7 +61,9 @@ def begin_with(network: nn.Module, path: str) -> dict[str, Tensor]:
     weights, own = read_weights(path), network.state_dict()
     if FIRST in weights:
         weights[FIRST] = of_channels(weights[FIRST], own[FIRST].shape[1])
-    taken = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
+    fits = {name for name, value in weights.items() if name in own and value.shape == own[name].shape}
+    # a bias is worth nothing without its weights
+    taken = {name: weights[name] for name in fits if name.replace(".bias", ".weight") in fits or ".bias" not in name}
     if absent := [name for name in own if name.startswith("trunk.") and name not in taken]:
         raise ValueError(
             f"{path} cannot start this network: {absent[0]} is absent there or of another shape. Give model.network "

@@ -6,17 +6,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from lightning_modules.color import rgb_to_lightness, to_float
 from lightning_modules.lrac.hypercolumn import DENSE_STRIDE
 from lightning_modules.lrac.initialization import xavier
 from lightning_modules.lrac.network import LRACNetwork
 from lightning_modules.lrac.training import Optimization, VGG16Training, random_locations
-
-UNLABELLED = 255
-"""In VOC 2012's masks: borders, and what is too hard to tell."""
+from lightning_modules.masks import UNLABELLED, mask_of, segmentation_scores
 
 
 class Segmentation(VGG16Training):
@@ -56,12 +52,8 @@ class Segmentation(VGG16Training):
         self.color, self.classes, self.locations = color, classes, locations
         self.network = LRACNetwork(classes, in_channels=3 if color else 1, **network)
         xavier(self.network)
-        scores: dict[str, Metric | MetricCollection] = {
-            "mean_iou": MulticlassJaccardIndex(classes, ignore_index=UNLABELLED),
-            "pixel_accuracy": MulticlassAccuracy(classes, average="micro", ignore_index=UNLABELLED),
-        }
-        self.validation_scores = MetricCollection(scores, prefix="validation/", compute_groups=False)
-        self.test_scores = self.validation_scores.clone(prefix="test/")
+        self.validation_scores = segmentation_scores(classes, "validation/")
+        self.test_scores = segmentation_scores(classes, "test/")
 
     def seen(self, rgb: Tensor) -> Tensor:
         """Lightness, `(B, 1, H, W)`, or the picture itself."""
@@ -75,23 +67,9 @@ class Segmentation(VGG16Training):
         finer = F.interpolate(probabilities, scale_factor=DENSE_STRIDE, mode="bilinear", align_corners=False)
         return finer[:, :, :height, :width].argmax(dim=1)
 
-    def mask_of(self, batch: dict[str, Any]) -> Tensor:
-        """A batch's masks, int64 `(B, H, W)`.
-
-        Raises:
-            ValueError: If its pictures have none, or classes that are not known.
-        """
-        if "mask" not in batch:
-            raise ValueError("these pictures have no masks; segmentation wants VOC 2012, or shards written with masks")
-        mask: Tensor = batch["mask"]
-        known = mask[mask != UNLABELLED]
-        if len(known) and (largest := int(known.max())) >= self.classes:
-            raise ValueError(f"a mask holds class {largest}, counted from 0; give model.classes={largest + 1} or more")
-        return mask
-
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The cross-entropy at random pixels of each picture, of those that are labelled."""
-        rgb, mask = to_float(batch["rgb"]), self.mask_of(batch)
+        rgb, mask = to_float(batch["rgb"]), mask_of(batch, self.classes)
         locations = random_locations(rgb, self.locations, None)
         outputs = self.network.sparse(self.seen(rgb), locations).flatten(0, 1)
         picture = torch.arange(len(rgb), device=rgb.device).unsqueeze(1)
@@ -103,10 +81,10 @@ class Segmentation(VGG16Training):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Log mean intersection over union and pixel accuracy, over all pixels of all ranks."""
-        self.validation_scores.update(self.segment(to_float(batch["rgb"])), self.mask_of(batch))
+        self.validation_scores.update(self.segment(to_float(batch["rgb"])), mask_of(batch, self.classes))
         self.log_dict(self.validation_scores, prog_bar=True)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Log the same."""
-        self.test_scores.update(self.segment(to_float(batch["rgb"])), self.mask_of(batch))
+        self.test_scores.update(self.segment(to_float(batch["rgb"])), mask_of(batch, self.classes))
         self.log_dict(self.test_scores)

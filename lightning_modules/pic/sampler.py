@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules.layers import logistic_mixture
+from lightning_modules.layers.causal import push_row
 from lightning_modules.pic.network import AutoregressiveNetwork, GatedBlock, concatenated_elu
 
 
@@ -228,9 +229,3 @@ class CachedDecoder:
         """See `Decoder`."""
         self.canvas[:, :-1, y + 1, x + 1] = value
         self.canvas[:, -1, y + 1, x + 1] = 1
-
-
-def push_row(rows: Tensor, newest: Tensor, left: int = 1) -> None:
-    """Move `(N, C, R, columns)` up by one row and write the newest, `(N, C, 1, W)`, behind `left` columns of zeros."""
-    rows[:, :, :-1] = rows[:, :, 1:].clone()
-    rows[:, :, -1:, left : left + newest.shape[3]] = newest

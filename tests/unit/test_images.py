@@ -1,5 +1,6 @@
 """The data module of shards, on small sets that the tests write themselves."""
 
+import re
 import shutil
 import tarfile
 import warnings
@@ -330,6 +331,41 @@ def test_a_test_run_looks_at_the_test_split_alone(pristine: Path, images: Make) 
 def test_an_unknown_split_is_an_error_that_names_those_there_are(pristine: Path, images: Make) -> None:
     with pytest.raises(ValueError, match=r"data\.validation=nothing is no split of .*train, val, cval1k, ctest10k"):
         images(pristine, validation="nothing")
+
+
+def test_shares_of_a_split_are_disjoint_and_cover_it(pristine: Path, images: Make) -> None:
+    module = images(pristine, training="train@0-90%", validation="train@90-100%", test="val@0-50%", batch_size=1)
+    parts = [set(keys(loader)) for loader in (module.train_dataloader(), module.val_dataloader())]
+    assert [len(part) for part in parts] == [29, 4], "of 33, every picture's share rounded down"
+    assert sorted(parts[0] | parts[1]) == training_keys()
+    assert module.provenance["validation"]["pictures"] == 4
+    thirds = [images(pristine, validation=f"train@{share}%") for share in ("0-33", "33-66", "66-100")]
+    assert sorted(key for third in thirds for key in keys(third.val_dataloader())) == training_keys()
+
+
+def test_shares_of_a_later_split_are_of_its_own_pictures(pristine: Path, images: Make) -> None:
+    module = images(pristine, validation="val@0-30%", test="val@30-100%")
+    first, second = keys(module.val_dataloader()), keys(module.test_dataloader())
+    assert (len(first), len(second)) == (3, 7)
+    assert sorted(first + second) == validation_keys()
+    for key, rgb in zip(first, next(iter(module.val_dataloader()))["rgb"], strict=True):
+        assert np.abs(rgb.permute(1, 2, 0).numpy() - reference(pixels_of(int(key[1:])))).mean() < 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["train@90-10%", "train@50-50%", "train@0-0%", "train@0-101%", "train@0-10", "train@-10%", "nosuch@0-10%"],
+)
+def test_a_share_that_is_none_is_an_error_that_shows_one(pristine: Path, images: Make, name: str) -> None:
+    sentence = re.escape(f"data.validation={name} is no split of {pristine}; ") + r".*as train@0-90%"
+    with pytest.raises(ValueError, match=sentence) as caught:
+        images(pristine, validation=name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_share_of_no_picture_is_an_error(pristine: Path, images: Make) -> None:
+    with pytest.raises(ValueError, match=r"data\.validation=val@0-1% holds no picture; give a larger share of val"):
+        images(pristine, validation="val@0-1%")
 
 
 def test_a_folder_without_a_manifest_is_an_error_with_the_mend(tmp_path: Path, images: Make) -> None:

@@ -173,6 +173,20 @@ def test_evaluation_cuts_the_centre(height: int, width: int) -> None:
     assert torch.equal(crop, picture[:, top : top + 8, left : left + 8])
 
 
+@pytest.mark.parametrize(("height", "width"), [(50, 41), (9, 30), (1, 1)])
+def test_evaluation_leaves_a_whole_picture_as_it_is(height: int, width: int) -> None:
+    picture, mask = smooth(height, width), coordinates(height, width)[:1]
+    cut = partial(scale_and_crop, short_side=(30, 36), resolution=24)
+    got, got_mask = cut([picture, mask], None, whole=True)
+    assert torch.equal(got, picture)
+    assert torch.equal(got_mask, mask)
+    for seed in range(5):
+        wanted = cut([picture, mask], generator_of(seed))
+        for each, layer in zip(cut([picture, mask], generator_of(seed), whole=True), wanted, strict=True):
+            assert each.shape[1:] == (24, 24), "training cuts squares all the same"
+            assert torch.equal(each, layer)
+
+
 def test_evaluation_takes_the_smallest_side() -> None:
     picture = smooth(60, 90)
     (crop,) = scale_and_crop([picture], None, short_side=(20, 50), resolution=16)

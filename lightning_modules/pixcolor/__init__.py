@@ -1,0 +1,1 @@
+"""PixColor: Guadarrama et al., "PixColor: Pixel Recursive Colorization", BMVC 2017."""
