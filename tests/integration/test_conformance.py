@@ -32,6 +32,13 @@ SMALL: dict[str, list[str]] = {
         "model.resolution=16",
         "model.mixtures=2",
     ],
+    "PixColor": [
+        "model=pixcolor_tiny",
+        "model.resolution=16",
+        "model.pixelcnn={width:8,blocks:2,hidden_width:16}",
+        "model.conditioning.width=8",
+        "model.refinement.width=4",
+    ],
 }
 
 

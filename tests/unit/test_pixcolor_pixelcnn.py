@@ -14,7 +14,7 @@ CONDITION_WIDTH = 5
 
 def small_pixelcnn(dtype: torch.dtype = torch.float64, **changes: Any) -> PixelCNN:
     """A narrow network with biases other than 0, so that a forgotten one is noticed."""
-    network = PixelCNN(**{"condition_width": CONDITION_WIDTH, "width": 8, "blocks": 2, "hidden_width": 32, **changes})
+    network = PixelCNN(**{"condition_width": CONDITION_WIDTH, "width": 32, "blocks": 2, "hidden_width": 32, **changes})
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, std=0.3)
@@ -23,9 +23,7 @@ def small_pixelcnn(dtype: torch.dtype = torch.float64, **changes: Any) -> PixelC
     return network.to(dtype).eval().requires_grad_(False)
 
 
-def random_inputs(
-    height: int, width: int, batch: int = 1, dtype: torch.dtype = torch.float64
-) -> tuple[Tensor, Tensor]:
+def random_inputs(height: int, width: int, batch: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     """A canvas in [-1, 1] and a condition."""
     canvas = torch.rand(batch, 2, height, width, dtype=dtype) * 2 - 1
     return canvas, torch.randn(batch, CONDITION_WIDTH, height, width, dtype=dtype)
@@ -52,8 +50,7 @@ def parameters(network: nn.Module) -> int:
 
 
 def test_parameters_of_the_published_size() -> None:
-    with torch.device("meta"):
-        assert parameters(PixelCNN(conditioning="logits")) == 2_975_552 - 20 * 64 * 128 + 64 * 64
+    assert parameters(PixelCNN(conditioning="logits")) == 2_975_552 - 20 * 64 * 128 + 64 * 64
     network = PixelCNN()
     assert parameters(network) == 2_975_552
     assert sum(buffer.numel() for buffer in network.state_dict().values()) == 2_975_552, "masks are not saved"
@@ -139,17 +136,16 @@ def test_receptive_field() -> None:
     assert (columns[rows == y] - x).max() == 0
 
 
-@pytest.mark.parametrize(("place", "elsewhere"), [((1, 2), True), ((0, 0), True)])
-def test_condition_in_the_gates_acts_at_its_place_and_after(place: tuple[int, int], elsewhere: bool) -> None:
+@pytest.mark.parametrize("place", [(0, 0), (1, 2)])
+def test_condition_in_the_gates_acts_at_its_place_and_below(place: tuple[int, int]) -> None:
     network = small_pixelcnn()
     canvas, condition = random_inputs(3, 4)
     other = condition.clone()
     other[:, :, place[0], place[1]] += 1
     changed = (network(canvas, other) != network(canvas, condition)).any(dim=2)[0]
     assert changed[:, place[0], place[1]].all()
-    assert changed[:, 2].any() == elsewhere
-    assert not changed[:, : place[0]].any()
-    assert not changed[:, place[0], : place[1]].any()
+    assert changed[:, place[0] + 1, place[1]].all()
+    assert not changed[:, : place[0]].any(), "rows above cannot depend on it"
 
 
 def test_zero_projections_shut_the_condition_out() -> None:
