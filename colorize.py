@@ -51,7 +51,8 @@ def colorize(arguments: argparse.Namespace) -> int:
     from datamodules.pictures import read_picture
     from evaluation.record import file_sha256, write_json
     from lightning_modules.checkpoint import find_checkpoint
-    from lightning_modules.colorizer import Colorizer, choose_device
+    from lightning_modules.colorizer import Colorizer
+    from lightning_modules.device import choose_device
 
     checkpoint = find_checkpoint(arguments.checkpoint)
     overrides = parse_overrides(arguments.set)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.record import hardware
-from lightning_modules.colorizer import choose_device
+from lightning_modules.device import choose_device
 from lightning_modules.layers.logistic_mixture import noise_slots
 from lightning_modules.pic.chroma import ChromaGrid
 from lightning_modules.pic.network import AutoregressiveNetwork

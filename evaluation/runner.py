@@ -29,7 +29,7 @@ from evaluation.report.cases import save_cases
 from evaluation.scorer import Entry, Pictures, Scorer
 from evaluation.statistics import Statistic
 from evaluation.summary import Summary, summarize
-from lightning_modules.colorizer import ExactLikelihood
+from lightning_modules.abilities import ExactLikelihood
 
 BEST_OF = "psnr_best_of"
 """A curve over samples."""

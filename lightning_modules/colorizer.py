@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, fields
 from importlib import import_module
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Self
 
 import pytorch_lightning as pl
 import torch
@@ -34,25 +34,6 @@ class Guidance:
     def given(self) -> frozenset[str]:
         """The names of the kinds of guidance that are present."""
         return frozenset(field.name for field in fields(self) if getattr(self, field.name) is not None)
-
-
-@runtime_checkable
-class ExactLikelihood(Protocol):
-    """What a method with an exact likelihood has besides."""
-
-    likelihood_space: str
-    """What was modelled: resolution, colour space and quantisation, without which bits/dim mean nothing."""
-
-    def bits_per_dim(self, rgb: Tensor) -> Tensor:
-        """-log2 p(chroma | luminance) per modelled value, (B,), of RGB in [0, 1], (B, 3, H, W)."""
-
-
-@runtime_checkable
-class Reconstruction(Protocol):
-    """What an autoregressive method has besides."""
-
-    def reconstruct(self, rgb: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Redraw every pixel given the true colours before it: RGB in [0, 1], (B, 3, H, W), to the same."""
 
 
 class Colorizer(pl.LightningModule):
@@ -175,19 +156,3 @@ class Colorizer(pl.LightningModule):
             reason = str(error).splitlines()[1].strip()
             raise ValueError(f"{path} does not fit {method.__name__} as it is now: {reason}") from error
         return colorizer.eval()
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:1` names; `auto` takes a GPU where there is one.
-
-    Raises:
-        ValueError: If it is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"there is no device {name} on this machine; take auto or cpu") from error
-    return device
