@@ -166,7 +166,6 @@ class Scorer:
                 statistics = statistics_of(pairs, self.wanted, self.networks)
             except ValueError as error:
                 raise ValueError(f"{item['key']}: {error}") from error
-            statistics["mean_rgb_of_truth"] = pairs.true_rgb.mean(dim=(0, 2, 3)).double().cpu()
             rows = {name: values.numpy() for name, values in statistics.items()}
             coloured.append((item["key"], tuple(item["truth"].shape[1:]), rows))
             if item["key"] in self.gallery[0]:
