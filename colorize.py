@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from configs.command import errors_as_sentences
 
 if TYPE_CHECKING:
-    from lightning_modules.colorizer import Colorizer, Guidance
+    from lightning_modules.colorizer import Colorizer
+    from lightning_modules.guidance import Guidance
 
 EXAMPLE = "example: python colorize.py old_photos/ --checkpoint runs/pic_photos/RUN --samples 4 --out colorized"
 
@@ -55,7 +56,8 @@ def colorize(arguments: argparse.Namespace) -> int:
     from datamodules.pictures import read_picture
     from evaluation.record import file_sha256, write_json
     from lightning_modules.checkpoint import find_checkpoint
-    from lightning_modules.colorizer import Colorizer, choose_device
+    from lightning_modules.colorizer import Colorizer
+    from lightning_modules.device import choose_device
 
     checkpoint = find_checkpoint(arguments.checkpoint)
     overrides = parse_overrides(arguments.set)
@@ -113,7 +115,7 @@ def guidance_by(reference: Path | None, colorizer: Colorizer) -> Guidance:
     """
     from datamodules.pictures import read_picture
     from lightning_modules.color import is_grey, to_float
-    from lightning_modules.colorizer import Guidance
+    from lightning_modules.guidance import Guidance
 
     if reference is None:
         return Guidance()

@@ -30,7 +30,7 @@ def score(config: DictConfig) -> None:
     from evaluation.networks import network_statistics
     from evaluation.report.table import print_scores
     from evaluation.runner import evaluate, process_of_how_many
-    from lightning_modules.colorizer import choose_device
+    from lightning_modules.device import choose_device
 
     given = [source for source in SOURCES if config[source] is not None]
     if len(given) != 1:
@@ -161,7 +161,6 @@ def standing_entry(config: DictConfig, rules: ScoringProtocol, truth: PictureSet
 def output_of(config: DictConfig, rules: ScoringProtocol, truth: PictureSet) -> Path:
     """Where scores go: apart for each method, variant, protocol, set and number of pictures, unless it is named."""
     from evaluation.protocols import keys_sha256
-    from lightning_modules.checkpoint import find_checkpoint
 
     if config.output_dir is not None:
         return Path(str(config.output_dir))
@@ -170,6 +169,8 @@ def output_of(config: DictConfig, rules: ScoringProtocol, truth: PictureSet) -> 
     variant = [text(config.variant)] if config.variant is not None else changes
     name = "_".join([rules.name, rules.hash, keys_sha256(truth.keys)[:6], *map(str, variant), *limit]).replace("/", "_")
     if config.checkpoint is not None:
+        from lightning_modules.checkpoint import find_checkpoint
+
         checkpoint: Path = find_checkpoint(str(config.checkpoint))
         return checkpoint.parent / "evaluations" / name
     who = config.method or config.baseline or Path(str(config.predictions)).resolve().name

@@ -16,7 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 from evaluation.record import hardware
-from lightning_modules.colorizer import choose_device
+from lightning_modules.device import choose_device
 from lightning_modules.lrac.hypercolumn import STRIDES, sparse_hypercolumns
 from lightning_modules.lrac.network import LRACNetwork
 

@@ -67,17 +67,17 @@ def resampled_sums(
     if not pictures:
         raise ValueError("no picture was scored, so there is nothing to average; check the set and its exclusions")
     draws_of_parts = np.random.default_rng(seed).multinomial(pictures, np.array(sizes) / pictures, size=RESAMPLES)
-    sums: dict[str, NDArray[np.float64]] = {}
+    found: NDArray[np.float64] | float = 0.0
+    ends: dict[str, int] = {}
     for number, (statistics, size) in enumerate(zip(parts, sizes, strict=True)):
         if not size:
             continue
         generator = np.random.default_rng((seed, number))
         draws = generator.multinomial(draws_of_parts[:, number], np.full(size, 1 / size)).astype(np.float64)
-        for name, values in statistics.items():
-            if name not in sums:
-                sums[name] = np.zeros((RESAMPLES, values.shape[1]))
-            sums[name] += draws @ values
-    return sums
+        # All at once: one large product takes less time than many small ones
+        found += draws @ np.concatenate(list(statistics.values()), axis=1, dtype=np.float64)
+        ends = dict(zip(statistics, np.cumsum([values.shape[1] for values in statistics.values()]), strict=True))
+    return dict(zip(ends, np.split(found, list(ends.values())[:-1], axis=1), strict=True))
 
 
 def interval_around(value: float, resampled: NDArray[np.float64], absolute: bool = False) -> tuple[float, float]:

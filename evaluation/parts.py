@@ -4,6 +4,7 @@ Which pictures a part holds follows from the set and the protocol alone, so that
 of attempts, ends with the same files and the same scores.
 """
 
+import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,18 +84,22 @@ class Parts:
 
     def save(self, number: int, part: Part) -> None:
         """Write a part, whole or not at all."""
-        arrays: dict[str, Any] = {f"count/{name}": np.array(n) for name, n in part.counts.items()}
+        arrays: dict[str, Any] = {"counts": np.array(json.dumps(part.counts))}
         arrays["unreadable"] = np.array(part.unreadable, dtype=np.str_)
         for name in ("coloured", "modelled"):
             table: Table = getattr(part, name)
             arrays[f"{name}/keys"] = np.array(table.keys, dtype=np.str_)
             arrays[f"{name}/sizes"] = np.array(table.sizes, dtype=np.int64).reshape(-1, 2)
-            arrays |= {f"{name}/statistics/{key}": values for key, values in table.statistics.items()}
+            # Side by side, as each array takes its time to be read
+            values = list(table.statistics.values()) or [np.empty((0, 0), dtype=np.float32)]
+            arrays[f"{name}/statistics"] = np.concatenate(values, axis=1)
+            arrays[f"{name}/names"] = np.array(list(table.statistics), dtype=np.str_)
+            arrays[f"{name}/ends"] = np.cumsum([each.shape[1] for each in values])
         self.folder.mkdir(parents=True, exist_ok=True)
         half = self.folder / f"{uuid4().hex}.half"
         try:
             with half.open("wb") as file:
-                np.savez_compressed(file, **arrays)
+                np.savez(file, **arrays)
             half.replace(self.path(number))
         finally:
             half.unlink(missing_ok=True)
@@ -113,12 +118,13 @@ class Parts:
             raise ValueError(f"{path} is damaged; delete it, and the same command scores its pictures again") from error
         tables = {}
         for name in ("coloured", "modelled"):
-            start = f"{name}/statistics/"
-            statistics = {key.removeprefix(start): value for key, value in arrays.items() if key.startswith(start)}
+            values = np.split(arrays[f"{name}/statistics"], arrays[f"{name}/ends"][:-1], axis=1)
+            statistics = dict(zip(arrays[f"{name}/names"].tolist(), values, strict=False))
             sizes = [(int(height), int(width)) for height, width in arrays[f"{name}/sizes"]]
             tables[name] = Table(arrays[f"{name}/keys"].tolist(), sizes, statistics)
-        counts = {key.removeprefix("count/"): int(value) for key, value in arrays.items() if key.startswith("count/")}
-        return Part(tables["coloured"], tables["modelled"], arrays["unreadable"].tolist(), counts)
+        return Part(
+            tables["coloured"], tables["modelled"], arrays["unreadable"].tolist(), json.loads(str(arrays["counts"]))
+        )
 
     def __iter__(self) -> Iterator[Part]:
         """All parts, one at a time."""

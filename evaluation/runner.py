@@ -29,7 +29,7 @@ from evaluation.report.cases import save_cases
 from evaluation.scorer import Entry, Pictures, Scorer
 from evaluation.statistics import Statistic
 from evaluation.summary import Summary, summarize
-from lightning_modules.colorizer import ExactLikelihood
+from lightning_modules.abilities import ExactLikelihood
 
 BEST_OF = "psnr_best_of"
 """A curve over samples."""
@@ -234,7 +234,7 @@ def statistics_wanted(measures: Sequence[str], samples: int) -> set[str]:
     colour = [name for name in measures if name != "bits_per_dim"]
     curves = [curve for name, curve in CURVES.items() if curve.measure in colour and (samples > 1 or name != BEST_OF)]
     found = [MEASURES[name].statistics for name in colour] + [curve.statistics for curve in curves]
-    return {"pictures", "pixels", "exact"}.union(*found)
+    return {"pictures", "pixels", "exact", "mean_rgb_of_truth"}.union(*found)
 
 
 def process_of_how_many() -> tuple[int, int]:

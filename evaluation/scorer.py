@@ -1,9 +1,11 @@
 """Who is scored, on which pictures, and how a part of them is."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -13,8 +15,12 @@ from evaluation.protocols import ScoringProtocol
 from evaluation.record import file_sha256
 from evaluation.report.cases import save_gallery
 from evaluation.statistics import Pairs, Statistic, statistics_of
+from lightning_modules.abilities import ExactLikelihood
 from lightning_modules.color import is_grey, to_float, to_uint8
-from lightning_modules.colorizer import Colorizer, ExactLikelihood, Guidance
+from lightning_modules.guidance import Guidance
+
+if TYPE_CHECKING:
+    from lightning_modules.colorizer import Colorizer
 
 PIXELS_AT_ONCE = 2**22
 """Pixels that a method colours in one batch, but one picture at least."""
@@ -70,7 +76,7 @@ class Entry:
         rules: ScoringProtocol,
         method: str | None = None,
         variant: str | None = None,
-    ) -> "Entry":
+    ) -> Entry:
         """A checkpoint's method, with as many samples as the protocol wants."""
         source = {"path": str(checkpoint), "sha256": file_sha256(checkpoint)}
         return cls(method or type(colorizer).__name__, "checkpoint", source, colorizer, rules.samples or 1, variant)
@@ -161,7 +167,6 @@ class Scorer:
                 statistics = statistics_of(pairs, self.wanted, self.networks)
             except ValueError as error:
                 raise ValueError(f"{item['key']}: {error}") from error
-            statistics["mean_rgb_of_truth"] = pairs.true_rgb.mean(dim=(0, 2, 3)).double().cpu()
             rows = {name: values.numpy() for name, values in statistics.items()}
             coloured.append((item["key"], tuple(item["truth"].shape[1:]), rows))
             if item["key"] in self.gallery[0]:

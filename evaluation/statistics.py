@@ -6,24 +6,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from evaluation.functional.alpha_beta import alpha_beta_distance
-from evaluation.functional.area_under_curve import (
-    color_areas,
-    color_index_of_lab,
-    counts_by_color,
-    threshold_index_of_lab,
-)
 from evaluation.functional.best_of import best_of
-from evaluation.functional.ciede2000 import ciede2000_of_lab
-from evaluation.functional.colorfulness import colorfulness, colorfulness_abs
-from evaluation.functional.error_distribution import PSNR_EDGES, error_counts
+from evaluation.functional.ciede2000 import ciede2000
+from evaluation.functional.error_distribution import PSNR_EDGES
 from evaluation.functional.histogram import counts_between
-from evaluation.functional.lab_histogram import lab_histogram_of_lab
 from evaluation.functional.ms_ssim import SIMILARITY_EDGES, ms_ssim, pairs
-from evaluation.functional.psnr import psnr
-from evaluation.functional.saturation import saturation_of_lab
+from evaluation.functional.psnr import psnr_of_mean_square
 from evaluation.functional.ssim import ssim
-from lightning_modules.color import to_float, uint8_rgb_to_lab
+from evaluation.pixels import AREAS, SAMPLE, TRUTH, PixelSums, pixel_sums
+from lightning_modules.color import to_float
 
 SMALLEST_PSNR = torch.finfo(torch.float64).tiny
 """In place of 0 dB, whose logarithm is no number."""
@@ -61,29 +52,32 @@ class Pairs:
         return to_float(self.truth)
 
     @cached_property
-    def lab(self) -> Tensor:
-        """The samples in CIELab, (S, 3, H, W)."""
-        return uint8_rgb_to_lab(self.samples)
+    def sums(self) -> PixelSums:
+        """Over the pixels of the samples and of the truth."""
+        return pixel_sums(self.samples, self.truth, self.bin_width)
 
-    @cached_property
-    def true_lab(self) -> Tensor:
-        """The truth in CIELab, (1, 3, H, W)."""
-        return uint8_rgb_to_lab(self.truth)
-
-    @cached_property
-    def alpha_beta_distance(self) -> Tensor:
-        """The norm of each pixel's alpha-beta error, (S, H, W)."""
-        return alpha_beta_distance(self.rgb, self.true_rgb)
-
-    @cached_property
-    def counts_by_color(self) -> Tensor:
-        """How many pixels of each true colour have each distance in ab, rounded up, (S, 529, 152)."""
-        return counts_by_color(color_index_of_lab(self.true_lab), threshold_index_of_lab(self.lab, self.true_lab))
+    @property
+    def pixels(self) -> int:
+        """Of the picture."""
+        return self.truth[0, 0].numel()
 
     @cached_property
     def psnr(self) -> Tensor:
         """Of each sample, in dB, (S,)."""
-        return psnr(self.rgb, self.true_rgb)
+        return psnr_of_mean_square(self.sums.squared_error / (3 * 255**2 * self.pixels))
+
+    @cached_property
+    def saturation(self) -> Tensor:
+        """Of the truth and of each sample, in percent, (S, 2)."""
+        return 100 * self.sums.saturation / self.pixels
+
+    @cached_property
+    def colorfulness(self) -> Tensor:
+        """Of the truth and of each sample, with signed opponents and with absolute ones, (S, 2, 2)."""
+        moments = self.sums.opponents / self.pixels
+        means = moments[..., :2] / 2
+        spreads = moments[..., 2:] / 4 - means.square()
+        return spreads.sum(dim=-2).clamp(min=0).sqrt() + 0.3 * means.square().sum(dim=-2).sqrt()
 
     @cached_property
     def ms_ssim(self) -> Tensor:
@@ -114,29 +108,30 @@ Rows may have any shape, or be numbers.
 
 STATISTICS: dict[str, Statistic] = {
     "pictures": lambda pairs: torch.ones(len(pairs.truth)),
-    "pixels": lambda pairs: torch.tensor([pairs.truth[0, 0].numel()]),
+    "pixels": lambda pairs: torch.tensor([pairs.pixels]),
+    "mean_rgb_of_truth": lambda pairs: pairs.sums.levels[:, TRUTH] / (255 * pairs.pixels),
     # Errors against the truth
-    "alpha_beta_error": lambda pairs: pairs.alpha_beta_distance.sum(dim=(1, 2), dtype=torch.float64),
-    "alpha_beta_error_counts": lambda pairs: error_counts(pairs.alpha_beta_distance),
+    "alpha_beta_error": lambda pairs: pairs.sums.alpha_beta_error,
+    "alpha_beta_error_counts": lambda pairs: pairs.sums.error_counts,
     "psnr": lambda pairs: pairs.psnr,
-    "log_psnr": lambda pairs: pairs.psnr.double().clamp(min=SMALLEST_PSNR).log(),
+    "log_psnr": lambda pairs: pairs.psnr.clamp(min=SMALLEST_PSNR).log(),
     "psnr_counts": lambda pairs: counts_between(pairs.psnr, PSNR_EDGES).unsqueeze(0) / len(pairs.psnr),
     "psnr_best_of": lambda pairs: best_of(pairs.psnr).unsqueeze(0),
-    "exact": lambda pairs: torch.tensor([any(torch.equal(sample, pairs.truth[0]) for sample in pairs.samples)]),
+    "exact": lambda pairs: (pairs.sums.squared_error == 0).any().unsqueeze(0),
     "ssim": lambda pairs: ssim(pairs.rgb, pairs.true_rgb.expand_as(pairs.rgb)),
-    "ciede2000": lambda pairs: ciede2000_of_lab(pairs.lab, pairs.true_lab).mean(dim=(1, 2)),
-    "distance_counts": lambda pairs: pairs.counts_by_color.sum(dim=1),
-    "color_areas": lambda pairs: color_areas(pairs.counts_by_color),
-    "color_counts_of_truth": lambda pairs: pairs.counts_by_color.sum(dim=2),
+    "ciede2000": lambda pairs: ciede2000(pairs.rgb, pairs.true_rgb),
+    "distance_counts": lambda pairs: pairs.sums.distance_counts,
+    "color_areas": lambda pairs: pairs.sums.color_areas / AREAS[0],
+    "color_counts_of_truth": lambda pairs: pairs.sums.color_counts,
     # Colours, each beside the truth's
-    "ab_histogram": lambda pairs: lab_histogram_of_lab(pairs.lab, pairs.bin_width),
-    "ab_histogram_of_truth": lambda pairs: lab_histogram_of_lab(pairs.true_lab, pairs.bin_width),
-    "saturation": lambda pairs: saturation_of_lab(pairs.lab),
-    "saturation_of_truth": lambda pairs: saturation_of_lab(pairs.true_lab),
-    "colorfulness": lambda pairs: colorfulness(pairs.rgb),
-    "colorfulness_of_truth": lambda pairs: colorfulness(pairs.true_rgb),
-    "colorfulness_abs": lambda pairs: colorfulness_abs(pairs.rgb),
-    "colorfulness_abs_of_truth": lambda pairs: colorfulness_abs(pairs.true_rgb),
+    "ab_histogram": lambda pairs: pairs.sums.ab_counts[:, SAMPLE],
+    "ab_histogram_of_truth": lambda pairs: pairs.sums.ab_counts[:, TRUTH],
+    "saturation": lambda pairs: pairs.saturation[:, SAMPLE],
+    "saturation_of_truth": lambda pairs: pairs.saturation[:, TRUTH],
+    "colorfulness": lambda pairs: pairs.colorfulness[:, SAMPLE, 0],
+    "colorfulness_of_truth": lambda pairs: pairs.colorfulness[:, TRUTH, 0],
+    "colorfulness_abs": lambda pairs: pairs.colorfulness[:, SAMPLE, 1],
+    "colorfulness_abs_of_truth": lambda pairs: pairs.colorfulness[:, TRUTH, 1],
     # How much the samples differ
     "ms_ssim": lambda pairs: pairs.ms_ssim,
     "ms_ssim_counts": lambda pairs: counts_between(pairs.ms_ssim, SIMILARITY_EDGES).unsqueeze(0),

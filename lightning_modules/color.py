@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-import numpy as np
 import torch
 from kornia.color import lab_to_rgb as kornia_lab_to_rgb
 from kornia.color import rgb_to_lab as kornia_rgb_to_lab
@@ -31,26 +30,11 @@ __all__ = [
     "rgb_to_ycbcr",
     "to_float",
     "to_uint8",
-    "uint8_rgb_to_lab",
     "ycbcr_to_rgb",
 ]
 
 ALPHA_BETA_EPSILON = 1e-4
 LARGEST_BAND = 2**24
-
-LEVELS = torch.arange(256, dtype=torch.float64) / 255
-LINEAR_LEVELS = rgb_to_linear_rgb(LEVELS.expand(3, 1, 256))[0, 0].float()
-LINEAR_RGB_TO_YXZ = torch.tensor(
-    [
-        [0.212671, 0.715160, 0.072169],
-        [0.412453 / 0.95047, 0.357580 / 0.95047, 0.180423 / 0.95047],
-        [0.019334 / 1.08883, 0.119193 / 1.08883, 0.950227 / 1.08883],
-    ]
-)
-"""Y, X and Z, each over that of the white of D65; coefficients and white as kornia and scikit-image take them."""
-DARKEST_ROOT = 6 / 29
-"""Below this cube root CIELab goes on along the tangent, of this slope."""
-DARKEST_SLOPE = 1 / (3 * DARKEST_ROOT**2)
 
 Conversion = TypeVar("Conversion", bound=Callable[..., Tensor])
 
@@ -103,38 +87,6 @@ def is_grey(rgb: Tensor) -> bool:
 def rgb_to_lab(rgb: Tensor) -> Tensor:
     """sRGB in [0, 1] to CIELab (D65, 2 degrees): L in 0..100, a in -86.2..98.2, b in -107.9..94.5."""
     return in_bands(kornia_rgb_to_lab, rgb)
-
-
-def uint8_rgb_to_lab(rgb: Tensor) -> Tensor:
-    """`rgb_to_lab` of eight-bit RGB, uint8 `(..., 3, H, W)`, float32, in a fraction of the time; not differentiable.
-
-    It agrees with `rgb_to_lab` to 2e-4, which is how far that jumps where the line of dark colours meets the curve.
-
-    Raises:
-        ValueError: If the picture is not uint8.
-    """
-    if rgb.dtype != torch.uint8:
-        raise ValueError(f"uint8_rgb_to_lab wants eight-bit colours, not {rgb.dtype}; see to_uint8")
-    channels = rgb.movedim(-3, 0)
-    linear = LINEAR_LEVELS.to(rgb.device).index_select(0, channels.flatten().int())
-    with torch.autocast(device_type=rgb.device.type, enabled=False):
-        yxz = LINEAR_RGB_TO_YXZ.to(rgb.device) @ linear.view(3, -1)
-    darkest = DARKEST_ROOT**3
-    lab = cube_root_(yxz.clamp(min=darkest)).add_(yxz.clamp_(max=darkest), alpha=DARKEST_SLOPE)
-    # The roots of Y, X and Z become L, a and b where they stand: here new memory costs more than arithmetic.
-    luminance, a, b = lab
-    a.sub_(luminance).mul_(500)
-    b.sub_(luminance).mul_(-200)
-    luminance.mul_(116).sub_(16 + 116 * DARKEST_SLOPE * darkest)  # the line's height, which cancels in a and b
-    return lab.view(channels.shape).movedim(0, -3)
-
-
-def cube_root_(values: Tensor) -> Tensor:
-    """The cube root of positive values, in place; on the CPU by numpy, which has it vectorised."""
-    if values.device.type == "cpu":
-        np.cbrt(values.numpy(), out=values.numpy())
-        return values
-    return values.pow_(1 / 3)
 
 
 @full_precision

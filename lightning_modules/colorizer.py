@@ -1,54 +1,14 @@
 """What every method promises."""
 
-from dataclasses import dataclass, fields
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from lightning_modules.guidance import Guidance
 from lightning_modules.task import Task
 
 SMALLEST_SIDE = 2
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """What a person can tell a method about the colours that are wanted.
-
-    Attributes:
-        reference: A picture whose colours to follow, RGB in [0, 1], `(B, 3, h, w)`.
-        hints: Chroma at chosen pixels and where, Lab a, b and a mask of 0 and 1, `(B, 3, H, W)`.
-        labels: Segmentation of the picture, int64, `(B, H, W)`.
-        histogram: Colour histogram to match, normalised, `(B, K)`.
-    """
-
-    reference: Tensor | None = None
-    hints: Tensor | None = None
-    labels: Tensor | None = None
-    histogram: Tensor | None = None
-
-    def given(self) -> frozenset[str]:
-        """The names of the kinds of guidance that are present."""
-        return frozenset(field.name for field in fields(self) if getattr(self, field.name) is not None)
-
-
-@runtime_checkable
-class ExactLikelihood(Protocol):
-    """What a method with an exact likelihood has besides."""
-
-    likelihood_space: str
-    """What was modelled: resolution, colour space and quantisation, without which bits/dim mean nothing."""
-
-    def bits_per_dim(self, rgb: Tensor) -> Tensor:
-        """-log2 p(chroma | luminance) per modelled value, (B,), of RGB in [0, 1], (B, 3, H, W)."""
-
-
-@runtime_checkable
-class Reconstruction(Protocol):
-    """What an autoregressive method has besides."""
-
-    def reconstruct(self, rgb: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Redraw every pixel given the true colours before it: RGB in [0, 1], (B, 3, H, W), to the same."""
 
 
 class Colorizer(Task):
@@ -121,19 +81,3 @@ class Colorizer(Task):
             return self.draw(luminance, samples, guidance, generator)
         finally:
             self.train(training)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:1` names; `auto` takes a GPU where there is one.
-
-    Raises:
-        ValueError: If it is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"there is no device {name} on this machine; take auto or cpu") from error
-    return device

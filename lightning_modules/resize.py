@@ -1,7 +1,7 @@
 """Resizing pictures, the one way in which all pictures are resized: an antialiased bicubic filter."""
 
 from torch import Tensor
-from torchvision.transforms.v2.functional import InterpolationMode, resize
+from torch.nn.functional import interpolate
 
 
 def resized(rgb: Tensor, size: tuple[int, int]) -> Tensor:
@@ -14,8 +14,19 @@ def resized(rgb: Tensor, size: tuple[int, int]) -> Tensor:
         rgb: `(..., 3, H, W)`: uint8, or floating in [0, 1].
         size: Height and width.
     """
-    result: Tensor = resize(rgb, list(size), InterpolationMode.BICUBIC, antialias=True)
-    return result.clamp(0, 1) if rgb.is_floating_point() else result
+    floating = rgb.is_floating_point()
+    if rgb.shape[-2:] == size:
+        return rgb.clamp(0, 1) if floating else rgb
+    # The channels last, so that pictures which are stored so keep that order
+    pictures = rgb.movedim(-3, -1).reshape(-1, *rgb.shape[-2:], 3).movedim(-1, -3)
+    if not floating and rgb.device.type != "cpu":
+        pictures = pictures.float()  # of eight bits torch resizes on the CPU alone
+    found = interpolate(pictures, size, mode="bicubic", align_corners=False, antialias=True)
+    if floating:
+        found = found.clamp(0, 1)
+    elif found.is_floating_point():
+        found = found.clamp(0, 255).round().to(rgb.dtype)
+    return found.view(*rgb.shape[:-2], *size)
 
 
 def resized_by_short_side(rgb: Tensor, short_side: int) -> Tensor:

@@ -32,12 +32,7 @@ def threshold_index(prediction: Tensor, truth: Tensor) -> Tensor:
     Returns:
         Int32 (B, H, W).
     """
-    return threshold_index_of_lab(rgb_to_lab(prediction), rgb_to_lab(truth))
-
-
-def threshold_index_of_lab(prediction: Tensor, truth: Tensor) -> Tensor:
-    """`threshold_index` of CIELab, (B, 3, H, W)."""
-    squares = (prediction[:, 1:] - truth[:, 1:]).square_()
+    squares = (rgb_to_lab(prediction)[:, 1:] - rgb_to_lab(truth)[:, 1:]).square_()
     distance = squares[:, 0].add_(squares[:, 1]).sqrt_()
     return distance.ceil_().clamp_(max=LARGEST_DISTANCE + 1).int()
 
@@ -69,12 +64,7 @@ def area_under_curve(shares: Tensor) -> Tensor:
 
 def color_index(truth: Tensor) -> Tensor:
     """The point of the grid nearest to each pixel's ab: int32 (B, H, W) in 0..528, of RGB in [0, 1], (B, 3, H, W)."""
-    return color_index_of_lab(rgb_to_lab(truth))
-
-
-def color_index_of_lab(truth: Tensor) -> Tensor:
-    """`color_index` of CIELab, (B, 3, H, W)."""
-    a, b = (truth[:, 1:] / GRID).round_().unbind(1)
+    a, b = (rgb_to_lab(truth)[:, 1:] / GRID).round_().unbind(1)
     return (GRID_SIDE * a).add_(b).add_(COLORS // 2).int()  # from grey, the middle
 
 
@@ -98,24 +88,6 @@ def counts_by_color(colors: Tensor, thresholds: Tensor) -> Tensor:
     """
     indices = torch.add(thresholds, colors, alpha=LARGEST_DISTANCE + 2).flatten(1)
     return counts_by_row(indices, COLORS * (LARGEST_DISTANCE + 2)).view(-1, COLORS, LARGEST_DISTANCE + 2)
-
-
-def color_areas(counts: Tensor) -> Tensor:
-    """What the pixels of each true colour add to the area under the curve, so that no curve needs to be kept.
-
-    A pixel adds what its own curve has, a step at its threshold, of which the trapezia leave half an interval out. A
-    set's `area_under_curve` is the sum of these over all colours by that of `color_counts`; the rebalanced one is the
-    mean over the colours that occur of each colour's own quotient.
-
-    Args:
-        counts: `counts_by_color`, (B, 529, 152).
-
-    Returns:
-        Float64 (B, 529), in pixels: a pixel that is right adds 1.
-    """
-    thresholds = torch.arange(LARGEST_DISTANCE + 2, dtype=torch.float64, device=counts.device)
-    areas = (LARGEST_DISTANCE + 0.5 - thresholds).clamp_(0, LARGEST_DISTANCE) / LARGEST_DISTANCE
-    return counts @ areas
 
 
 @full_precision

@@ -39,15 +39,10 @@ def lab_histogram(rgb: Tensor, bin_width: float = 1.0) -> Tensor:
     Raises:
         ValueError: If the bins do not fill the range.
     """
-    return lab_histogram_of_lab(rgb_to_lab(rgb), bin_width)
-
-
-def lab_histogram_of_lab(lab: Tensor, bin_width: float = 1.0) -> Tensor:
-    """`lab_histogram` of CIELab, (B, 3, H, W)."""
     bins = number_of_bins(bin_width)
-    ab = lab[:, 1:].flatten(0, 1).flatten(1)
+    ab = rgb_to_lab(rgb)[:, 1:].flatten(0, 1).flatten(1)
     indices = (ab + LARGEST_AB).mul_(1 / bin_width).short()  # which rounds down
-    return counts_by_row(indices, bins).view(len(lab), 2, bins)
+    return counts_by_row(indices, bins).view(len(rgb), 2, bins)
 
 
 def histogram_intersection(first: Tensor, second: Tensor) -> Tensor:

@@ -15,7 +15,11 @@ def psnr(prediction: Tensor, truth: Tensor) -> Tensor:
     Returns:
         (B,); Larsson et al. 2016 (section 5.1) report the arithmetic mean over pictures.
     """
-    error = (prediction - truth).square_().mean(dim=(1, 2, 3))
+    return psnr_of_mean_square((prediction - truth).square_().mean(dim=(1, 2, 3)))
+
+
+def psnr_of_mean_square(error: Tensor) -> Tensor:
+    """`psnr` of pictures' mean squared errors, (B,)."""
     return (-10 * error.log10()).clamp(max=HIGHEST_PSNR)
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from lightning_modules.color import full_precision, rgb_to_lab
 
 
+@full_precision
 def saturation(rgb: Tensor) -> Tensor:
     """Mean over pixels of C / sqrt(C^2 + L^2) in CIELab, in percent; a black pixel counts as 0.
 
@@ -15,13 +16,7 @@ def saturation(rgb: Tensor) -> Tensor:
     Returns:
         (B,), in percent.
     """
-    return saturation_of_lab(rgb_to_lab(rgb))
-
-
-@full_precision
-def saturation_of_lab(lab: Tensor) -> Tensor:
-    """`saturation` of CIELab, (B, 3, H, W)."""
-    luminance, a, b = lab.unbind(1)
+    luminance, a, b = rgb_to_lab(rgb).unbind(1)
     chroma = a.square().addcmul_(b, b)
-    length = torch.addcmul(chroma, luminance, luminance).clamp_(min=torch.finfo(lab.dtype).tiny)  # black has none
+    length = torch.addcmul(chroma, luminance, luminance).clamp_(min=torch.finfo(a.dtype).tiny)  # black has none
     return 100 * chroma.div_(length).sqrt_().mean(dim=(1, 2))

@@ -1,14 +1,21 @@
 """Contact sheets: pictures in rows, a caption over each column."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from lightning_modules.abilities import Reconstruction
 from lightning_modules.color import to_float, to_uint8
-from lightning_modules.colorizer import Colorizer, Guidance, Reconstruction
+from lightning_modules.guidance import Guidance
+
+if TYPE_CHECKING:
+    from lightning_modules.colorizer import Colorizer
 
 GAP = 6
 FONT = "mpl-data/fonts/ttf/DejaVuSans.ttf"

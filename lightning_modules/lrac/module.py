@@ -9,7 +9,8 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from lightning_modules.color import rgb_to_lightness, to_float
-from lightning_modules.colorizer import Colorizer, Guidance
+from lightning_modules.colorizer import Colorizer
+from lightning_modules.guidance import Guidance
 from lightning_modules.lrac.decoding import (
     Decoder,
     HueChromaDecoder,

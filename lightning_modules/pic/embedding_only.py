@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from lightning_modules.colorizer import Guidance
+from lightning_modules.guidance import Guidance
 from lightning_modules.layers import logistic_mixture
 from lightning_modules.pic.base import PICBase
 from lightning_modules.pic.chroma import ChromaPicture, denormalize_chroma

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.color import to_float
-from lightning_modules.colorizer import Guidance
+from lightning_modules.guidance import Guidance
 from lightning_modules.layers import logistic_mixture
 from lightning_modules.layers.weight_norm import initialize_from_data
 from lightning_modules.pic.base import PICBase

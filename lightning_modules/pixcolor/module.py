@@ -11,7 +11,8 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from lightning_modules.color import to_float
-from lightning_modules.colorizer import Colorizer, Guidance
+from lightning_modules.colorizer import Colorizer
+from lightning_modules.guidance import Guidance
 from lightning_modules.pixcolor.chroma import BINS, bins_of, canvas_of, chroma_of, join, luminance_and_chroma
 from lightning_modules.pixcolor.conditioning import ConditioningNetwork, begin_with_resnet, gradient_multiplier
 from lightning_modules.pixcolor.pixelcnn import PixelCNN

@@ -11,8 +11,10 @@ from hydra.utils import instantiate
 
 from configs.command import config_names
 from lightning_modules import METHODS, TASKS
+from lightning_modules.abilities import ExactLikelihood
 from lightning_modules.color import to_float
-from lightning_modules.colorizer import Colorizer, ExactLikelihood, Guidance
+from lightning_modules.colorizer import Colorizer
+from lightning_modules.guidance import Guidance
 from lightning_modules.layers.averaging import ParameterAveraging
 from tests.conftest import RandomPictures, colourful_pictures, quiet_trainer
 

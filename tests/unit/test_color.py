@@ -50,32 +50,6 @@ def test_rgb_to_lab_equals_scikit_image() -> None:
     assert_near(color.rgb_to_lab_luminance(cube), expected[:, :1], 1e-4)
 
 
-def test_eight_bit_rgb_to_lab_equals_scikit_image() -> None:
-    levels = torch.arange(0, 256, 5).to(torch.uint8)
-    dark = torch.arange(0, 24).to(torch.uint8)
-    noise = torch.randint(0, 256, (1, 3, 150, 200), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    for rgb in (combinations(levels, levels, levels), combinations(dark, dark, dark), noise):
-        # scikit-image's curve jumps by 1.7e-4 in a where its line ends
-        assert_near(color.uint8_rgb_to_lab(rgb), skimage_convert(skimage.color.rgb2lab, rgb / 255), 2e-4)
-
-
-def test_eight_bit_lab_has_greys_on_the_same_side_of_zero() -> None:
-    greys = torch.arange(256).to(torch.uint8).expand(3, 1, 256)
-    assert torch.equal(color.uint8_rgb_to_lab(greys).sign()[1:], color.rgb_to_lab(color.to_float(greys)).sign()[1:])
-
-
-def test_eight_bit_lab_takes_any_layout_and_leading_dimensions() -> None:
-    rgb = torch.randint(0, 256, (2, 4, 5, 6, 3)).to(torch.uint8).movedim(-1, -3)
-    kept = rgb.clone()
-    lab = color.uint8_rgb_to_lab(rgb)
-    assert torch.equal(rgb, kept)
-    assert_near(lab, color.rgb_to_lab(color.to_float(rgb)), 2e-4)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(color.uint8_rgb_to_lab(rgb), lab)
-    with pytest.raises(ValueError, match="uint8_rgb_to_lab wants eight-bit colours"):
-        color.uint8_rgb_to_lab(rgb.float())
-
-
 def test_lab_to_rgb_equals_scikit_image() -> None:
     lab = skimage_convert(skimage.color.rgb2lab, eight_bit_cube())
     assert_near(color.lab_to_rgb(lab), skimage_convert(skimage.color.lab2rgb, lab), 1e-4)

@@ -45,3 +45,13 @@ def test_scripts_import_nothing_heavy_before_they_must(script: str) -> None:
     code = f"import {script}, sys; print(sorted({{'torch', 'wandb', 'matplotlib', 'kornia'}} & sys.modules.keys()))"
     result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_scoring_predictions_imports_nothing_that_only_methods_and_networks_need() -> None:
+    heavy = "{'torchvision', 'pytorch_lightning', 'lightning_fabric', 'torchmetrics', 'matplotlib', 'webdataset'}"
+    code = (
+        "import datamodules.folders, evaluation.networks, evaluation.report.table, evaluation.runner, sys; "
+        f"print(sorted({heavy} & sys.modules.keys()))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 
 from lightning_modules.color import to_float
-from lightning_modules.colorizer import Guidance
+from lightning_modules.guidance import Guidance
 from lightning_modules.lrac.module import HEADS, LRAC
 from lightning_modules.lrac.network import GreyClassifier, VGG16Trunk
 from lightning_modules.lrac.targets import HistogramHead

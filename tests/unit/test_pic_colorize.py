@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.color import lab_to_rgb, rgb_to_lab
-from lightning_modules.colorizer import Guidance
+from lightning_modules.guidance import Guidance
 from lightning_modules.pic.embedding_only import PICEmbedding
 from lightning_modules.pic.module import PIC
 

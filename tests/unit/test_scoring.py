@@ -23,7 +23,8 @@ from evaluation.protocols import ScoringProtocol, keys_sha256
 from evaluation.runner import evaluate
 from evaluation.scorer import Entry
 from evaluation.standing_rows import STANDING_ROWS, StandingRow
-from lightning_modules.colorizer import Colorizer, Guidance
+from lightning_modules.colorizer import Colorizer
+from lightning_modules.guidance import Guidance
 from lightning_modules.pic.module import PIC
 from tests.conftest import colourful_pictures
 

@@ -55,6 +55,7 @@ def lab_of(rgb: Tensor) -> NDArray[np.float64]:
 def test_statistics_are_vectors_in_double_precision(found: dict[str, Tensor]) -> None:
     lengths = {
         "alpha_beta_error_counts": 102,
+        "mean_rgb_of_truth": 3,
         "psnr_counts": 60,
         "psnr_best_of": SAMPLES,
         "distance_counts": 152,
