@@ -5,17 +5,15 @@ python benchmarks/hypercolumns.py --batch 4 --threads 4 --device cuda
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
+from timing import seconds, where
 from torch import Tensor
 
-from evaluation.record import hardware
 from lightning_modules.device import choose_device
 from lightning_modules.lrac.hypercolumn import STRIDES, sparse_hypercolumns
 from lightning_modules.lrac.network import LRACNetwork
@@ -23,19 +21,6 @@ from lightning_modules.lrac.network import LRACNetwork
 TRAINING_SIDE, PICTURE_SIDE, LOCATIONS = 256, 512, 128
 HEADS = 64
 REPEATS = 3
-
-
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Median time of `work` after one call to warm up."""
-    times = []
-    for repeat in range(REPEATS + 1):
-        started = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if repeat:
-            times.append(time.perf_counter() - started)
-    return statistics.median(times)
 
 
 def bytes_kept(work: Callable[[], object], known: Iterable[Tensor]) -> int:
@@ -94,8 +79,8 @@ def training_seconds(network: LRACNetwork, batch: int, device: torch.device) -> 
         network.zero_grad()
         predict().square().mean().backward()
 
-    trunk = seconds(lambda: step(lambda: network.trunk(lightness)["fc7"]), device)
-    return trunk, seconds(lambda: step(lambda: network.sparse(lightness, locations)), device)
+    trunk = seconds(lambda: step(lambda: network.trunk(lightness)["fc7"]), REPEATS, device)
+    return trunk, seconds(lambda: step(lambda: network.sparse(lightness, locations)), REPEATS, device)
 
 
 @torch.inference_mode()
@@ -103,7 +88,9 @@ def picture_seconds(network: LRACNetwork, device: torch.device) -> tuple[float, 
     """Seconds of a whole picture's forward: of the trunk alone, and with h_fc1 and the heads at stride 4."""
     lightness = torch.rand(1, 1, PICTURE_SIDE, PICTURE_SIDE, device=device)
     network.eval()
-    return seconds(lambda: network.trunk(lightness), device), seconds(lambda: network.dense(lightness), device)
+    return seconds(lambda: network.trunk(lightness), REPEATS, device), seconds(
+        lambda: network.dense(lightness), REPEATS, device
+    )
 
 
 def main() -> None:
@@ -118,11 +105,7 @@ def main() -> None:
     device = choose_device(arguments.device)
     network = LRACNetwork(HEADS).to(device)
 
-    machine = hardware()
-    where = (
-        machine["gpus"][0] if device.type == "cuda" else f"{machine['processor']}, {torch.get_num_threads()} threads"
-    )
-    table = Table(title=f"LRAC, 12,417 channels, float32, on {where}", title_justify="left")
+    table = Table(title=f"LRAC, 12,417 channels, float32, on {where(device)}", title_justify="left")
     table.add_column("what")
     for heading in ("the other way", "ours", "ratio", "wanted"):
         table.add_column(heading, justify="right")

@@ -8,18 +8,16 @@ kept. A few of those steps are timed and extrapolated to all of them; the cached
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from timing import seconds, where
 from torch import nn
 
-from evaluation.record import hardware
-from lightning_modules.colorizer import choose_device
+from lightning_modules.device import choose_device
 from lightning_modules.layers.logistic_mixture import noise_slots
 from lightning_modules.pic import sampler as pic
 from lightning_modules.pic.chroma import ChromaGrid
@@ -42,19 +40,6 @@ class Work(NamedTuple):
     """Of the naive sampler in all."""
     cached: Callable[[], object]
     """The whole cached sampler."""
-
-
-def seconds(work: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Median time of `work` after one call to warm up."""
-    times = []
-    for repeat in range(repeats + 1):
-        started = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if repeat:
-            times.append(time.perf_counter() - started)
-    return statistics.median(times)
 
 
 def pic_work(network: nn.Module, batch: int, generator: torch.Generator) -> Work:
@@ -122,14 +107,10 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     device = choose_device(arguments.device)
 
-    machine = hardware()
-    where = (
-        machine["gpus"][0] if device.type == "cuda" else f"{machine['processor']}, {torch.get_num_threads()} threads"
-    )
     console = Console(width=110)
     for title, make_network, make_work in METHODS:
         network = make_network().to(device).eval()
-        table = Table(title=f"{title}, float32, on {where}", title_justify="left")
+        table = Table(title=f"{title}, float32, on {where(device)}", title_justify="left")
         for heading in ("batch", "one dense forward", "naive*", "cached", "naive / cached", "cached / forward"):
             table.add_column(heading, justify="right")
         for batch in arguments.batch:
