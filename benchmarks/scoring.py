@@ -76,7 +76,7 @@ def seconds_and_megabytes(command: list[str]) -> tuple[float, float]:
         nonlocal peak
         while process.poll() is None:
             peak = max(peak, sum(map(proportional_megabytes, family(process.pid))))
-            time.sleep(0.5)  # looking costs a few milliseconds itself
+            time.sleep(2)  # looking takes time from those that are looked at
 
     started = time.perf_counter()
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)

@@ -15,7 +15,7 @@ from rich.progress import track
 from torch import Tensor
 
 from datamodules.picture_set import BadPictureError, PictureSet, Visit
-from datamodules.pictures import find_pictures, format_named, format_of, read_picture
+from datamodules.pictures import find_pictures, format_named, read_picture_and_format
 from lightning_modules.color import is_grey
 
 HASHED_AT_ONCE = 64
@@ -62,7 +62,7 @@ class Folder(PictureSet):
 
     def __getitem__(self, visit: Visit) -> dict[str, Any]:
         path = self.paths[visit.picture]
-        sample = {"rgb": shown(path), "key": self.keys[visit.picture]}
+        sample = {"rgb": shown(path)[0], "key": self.keys[visit.picture]}
         return sample | ({"label": self.labels[path.parent.name]} if self.labels else {})
 
 
@@ -139,14 +139,13 @@ class Predicted(PictureSet):
     def __getitem__(self, visit: Visit) -> dict[str, Any]:
         files = self.files[visit.picture]
         sample = self.truth[Visit(self.places[visit.picture], visit.epoch)]
-        pictures = [shown(file) for file in files]
+        pictures, formats = zip(*map(shown, files), strict=True)
         for picture, file in zip(pictures, files, strict=True):
             if picture.shape != pictures[0].shape:
                 raise ValueError(f"{file} is {size_of(picture)}, but {files[0].name} is {size_of(pictures[0])}")
-        formats = [format_of(file) for file in files]
         return sample | {
             "samples": torch.stack(pictures),
-            "mislabelled": formats != [format_named(file) for file in files],
+            "mislabelled": list(formats) != [format_named(file) for file in files],
             "grey_prediction": all(is_grey(picture) for picture in pictures),
             "lossy": "JPEG" in formats,
         }
@@ -252,15 +251,15 @@ def imagenet_labels(paths: Sequence[Path], root: Path) -> dict[str, int]:
     return {name: label for label, name in enumerate(sorted(folder.name for folder in folders))}
 
 
-def shown(path: Path) -> Tensor:
-    """A picture, uint8 `(3, H, W)`.
+def shown(path: Path) -> tuple[Tensor, str]:
+    """A picture, uint8 `(3, H, W)`, and its file's format.
 
     Raises:
         BadPictureError: If it cannot be read.
         FileNotFoundError: If it is gone.
     """
     try:
-        return read_picture(path)
+        return read_picture_and_format(path)
     except ValueError as error:
         raise BadPictureError(str(error), str(path)) from error
 

@@ -15,8 +15,8 @@ from datamodules.pictures import (
     decode_picture,
     find_pictures,
     format_named,
-    format_of,
     read_picture,
+    read_picture_and_format,
     read_pictures,
 )
 from lightning_modules.color import is_grey
@@ -141,21 +141,21 @@ def test_a_jpeg_with_a_fault_is_read_as_pillow_reads_it(photo_folder: Path) -> N
 def test_formats_by_suffix_and_by_content(tmp_path: Path, suffix: str, wanted: str) -> None:
     path = tmp_path / f"a{suffix}"
     Image.new("RGB", (4, 4)).save(path)
-    assert format_named(path) == format_of(path) == wanted
+    assert format_named(path) == read_picture_and_format(path)[1] == wanted
     Image.new("RGB", (4, 4)).save(path, "GIF")
-    assert (format_named(path), format_of(path)) == (wanted, "GIF")
+    assert (format_named(path), read_picture_and_format(path)[1]) == (wanted, "GIF")
 
 
 def test_several_jpegs_in_one_file_are_a_jpeg(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[Image.new("RGB", (4, 4))])
     with Image.open(tmp_path / "a.jpg") as opened:
         assert opened.format == "MPO"
-    assert format_of(tmp_path / "a.jpg") == "JPEG"
+    assert read_picture_and_format(tmp_path / "a.jpg")[1] == "JPEG"
 
 
 def test_text_has_no_format(photo_folder: Path) -> None:
     with pytest.raises(ValueError, match=r"no_picture\.png cannot be read as a picture"):
-        format_of(photo_folder / "no_picture.png")
+        read_picture_and_format(photo_folder / "no_picture.png")
 
 
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
