@@ -7,6 +7,7 @@ python evaluate.py predictions=FOLDER truth=FOLDER protocol=lrac_ctest10k
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,10 +93,11 @@ def checkpoint_entry(config: DictConfig, rules: ScoringProtocol, device: Any) ->
     from lightning_modules.colorizer import Colorizer
 
     checkpoint = find_checkpoint(str(config.checkpoint))
-    colorizer = Colorizer.load(checkpoint, **config.overrides).to(device)
+    overrides = as_dictionary(config.overrides)
+    colorizer = Colorizer.load(checkpoint, **overrides).to(device)
     with open_dict(config):
         config.model = dict(colorizer.hparams)
-    changes = ", ".join(f"{name} {value}" for name, value in config.overrides.items())
+    changes = ", ".join(f"{name} {value}" for name, value in settings_of(overrides))
     return Entry.of_checkpoint(
         checkpoint, colorizer, rules, text(config.method), text(config.variant) or changes or None
     )
@@ -164,7 +166,7 @@ def output_of(config: DictConfig, rules: ScoringProtocol, truth: PictureSet) -> 
 
     if config.output_dir is not None:
         return Path(str(config.output_dir))
-    changes = [f"{name}={value}" for name, value in config.overrides.items()]
+    changes = [f"{name}={value}" for name, value in settings_of(as_dictionary(config.overrides))]
     limit = [] if config.pictures is None else [f"first{config.pictures}"]
     variant = [text(config.variant)] if config.variant is not None else changes
     name = "_".join([rules.name, rules.hash, keys_sha256(truth.keys)[:6], *map(str, variant), *limit]).replace("/", "_")
@@ -175,6 +177,15 @@ def output_of(config: DictConfig, rules: ScoringProtocol, truth: PictureSet) -> 
         return checkpoint.parent / "evaluations" / name
     who = config.method or config.baseline or Path(str(config.predictions)).resolve().name
     return Path("scores") / str(who).replace("/", "_") / name
+
+
+def settings_of(overrides: dict[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """The changed hyper-parameters, those inside another by their dotted names."""
+    for name, value in overrides.items():
+        if isinstance(value, dict):
+            yield from settings_of(value, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", value
 
 
 def text(value: Any) -> str | None:

@@ -110,7 +110,9 @@ def main() -> None:
         add_row(title, names, measure)
     console = Console(width=110)
     console.print(table)
-    console.print(f"* With its own conversions; only together they share them. Medians of {REPEATS}.")
+    console.print(
+        f"* One walk over the pixels sums up for all of them; alone, each pays for all of it. Medians of {REPEATS}."
+    )
 
 
 if __name__ == "__main__":

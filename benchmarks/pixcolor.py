@@ -57,7 +57,7 @@ def main() -> None:
     stages = measure(method, arguments.side, arguments.samples)
     what = f"one picture of {arguments.side}x{arguments.side}, {arguments.samples} samples"
     title = f"PixColor, {what}, float32, on {where(device)}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", min_width=len(title))
     table.add_column("stage")
     table.add_column("seconds", justify="right")
     table.add_column("share", justify="right")

@@ -1,6 +1,7 @@
 """What everything that trains here promises: to resume exactly, and to be rebuilt from its checkpoint alone."""
 
 import os
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Self
 
@@ -48,7 +49,7 @@ class Task(pl.LightningModule):
 
         Args:
             path: A checkpoint, or a run's directory, of which the best is taken, else the last.
-            overrides: Hyper-parameters to change, such as `temperature=0.8`.
+            overrides: Hyper-parameters to change, such as `temperature=0.8`; of one that is a mapping, the given keys.
 
         Returns:
             The task, in evaluation mode, on the CPU, with its averaged weights.
@@ -67,7 +68,11 @@ class Task(pl.LightningModule):
             raise ValueError(
                 f"{name} has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(hyper_parameters))}"
             )
-        task: Self = kind(**hyper_parameters | overrides)
+        for setting, value in overrides.items():
+            whole = hyper_parameters[setting]
+            both = isinstance(value, Mapping) and isinstance(whole, Mapping)
+            hyper_parameters[setting] = {**whole, **value} if both else value
+        task: Self = kind(**hyper_parameters)
         try:
             task.load_state_dict(checkpoint["state_dict"], strict=True)
         except RuntimeError as error:
