@@ -27,7 +27,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_FOLDER", help="pictures, or folders of them")
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="a run's directory, or a .ckpt file")
     parser.add_argument(
-        "--reference", type=Path, metavar="PHOTO", help="a photo whose colours to follow, where the method can: LRAC"
+        "--reference",
+        type=Path,
+        metavar="PHOTO",
+        help="a photo whose colours to follow, where a method can: LRAC",
     )
     parser.add_argument("--samples", type=positive, default=1, help="colourings of each photo (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("colorized"), help="folder to write to (default: colorized)")
@@ -120,7 +123,10 @@ def guidance_by(reference: Path | None, colorizer: Colorizer) -> Guidance:
     if reference is None:
         return Guidance()
     if "reference" not in colorizer.accepts:
-        raise ValueError(f"{type(colorizer).__name__} cannot follow a reference; leave --reference out")
+        raise ValueError(
+            f"{type(colorizer).__name__} cannot follow a reference; leave --reference out, or give it to LRAC, or to "
+            "PixColor with --set chroma=reference"
+        )
     rgb = read_picture(reference)
     if is_grey(rgb):
         raise ValueError(f"{reference} is grey, so that there are no colours to follow; give a photo in colour")

@@ -56,7 +56,7 @@ def train(config: DictConfig) -> None:
         wandb.teardown()  # or its session would remember that nobody has logged in, and refuse to start offline
     trainer: pl.Trainer = instantiate(
         config.trainer,
-        callbacks=[instantiate(callback) for callback in config.callbacks.values()],
+        callbacks=[instantiate(callback) for callback in config.callbacks.values() if callback],
         logger=[instantiate(logger) for logger in config.logger.values()],
     )
     record = run_record(as_dictionary(config), config.seed, tracking_id)

@@ -234,7 +234,9 @@ class Images(PictureDataModule):
         whole, percent = name, (0, 100)
         if share := SHARE.fullmatch(name):
             whole, percent = share["split"], (int(share["start"]), int(share["stop"]))
-        if whole in catalogue.manifest.splits and 0 <= percent[0] < percent[1] <= 100:
+        if share and not 0 <= percent[0] < percent[1] <= 100:
+            raise ValueError(f"data.{split}={name} is no share of {whole}; give one as train@0-90%")
+        if whole in catalogue.manifest.splits:
             splits = list(catalogue.manifest.splits)
             before = sum(map(catalogue.manifest.pictures, splits[: splits.index(whole)]))
             start, stop = (catalogue.manifest.pictures(whole) * each // 100 for each in percent)

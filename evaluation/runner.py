@@ -30,7 +30,7 @@ from evaluation.report.cases import save_cases
 from evaluation.scorer import Entry, Pictures, Scorer
 from evaluation.statistics import Statistic
 from evaluation.summary import Summary, summarize
-from lightning_modules.abilities import ExactLikelihood
+from lightning_modules.abilities import likelihood_of
 
 BEST_OF = "psnr_best_of"
 """A curve over samples."""
@@ -151,8 +151,8 @@ def evaluate(
         return None
 
     summary = summarize(parts, rules, measures, output / "pictures.csv")
-    if isinstance(entry.colorizer, ExactLikelihood) and "bits_per_dim" in summary.metrics:
-        summary.metrics["bits_per_dim"]["space"] = entry.colorizer.likelihood_space
+    if (likelihood := likelihood_of(entry.colorizer)) and "bits_per_dim" in summary.metrics:
+        summary.metrics["bits_per_dim"]["space"] = likelihood.likelihood_space
     save_cases(scorer, summary, output)
     scored = set(planned) - set(summary.unreadable)
     complete = scored >= (wanted if not others else set(whole))
@@ -223,7 +223,7 @@ def killed_as_error(loader: Iterable[Any]) -> Iterator[Any]:
 def unavailable(entry: Entry, rules: ScoringProtocol) -> dict[str, str]:
     """The protocol's measures that this entry cannot have, and why."""
     reasons = {}
-    if not isinstance(entry.colorizer, ExactLikelihood):
+    if not likelihood_of(entry.colorizer):
         reasons["bits_per_dim"] = f"{entry.method} has no exact likelihood"
     if entry.samples < 2:
         reasons |= dict.fromkeys(FROM_SAMPLES, "it compares samples of one picture, and there is one of each")

@@ -15,7 +15,7 @@ from evaluation.protocols import ScoringProtocol
 from evaluation.record import file_sha256
 from evaluation.report.cases import save_gallery
 from evaluation.statistics import Pairs, Statistic, statistics_of
-from lightning_modules.abilities import ExactLikelihood
+from lightning_modules.abilities import likelihood_of
 from lightning_modules.color import is_grey, to_float, to_uint8
 from lightning_modules.guidance import Guidance
 
@@ -208,18 +208,23 @@ class Scorer:
     def modelled(self, items: list[dict[str, Any]]) -> Iterator[tuple[str, tuple[int, int], dict[str, Any]]]:
         """Each picture's likelihood, grey ones too."""
         colorizer = self.entry.colorizer
-        if not isinstance(colorizer, ExactLikelihood) or "bits_per_dim" not in self.rules.measures:
+        likelihood = likelihood_of(colorizer)
+        if colorizer is None or likelihood is None or "bits_per_dim" not in self.rules.measures:
             return
         for group in alike(items):
             rgb = to_float(torch.stack([item["truth"] for item in group]).to(colorizer.device))
             with torch.no_grad():
-                bits = colorizer.bits_per_dim(rgb).double().cpu().view(-1, 1).numpy()
+                bits = likelihood.bits_per_dim(rgb).double().cpu().view(-1, 1).numpy()
             for item, value in zip(group, bits, strict=True):
                 if value != value:
                     raise ValueError(
                         f"{self.entry.method} gives {item['key']} no likelihood; did its training diverge?"
                     )
-                yield item["key"], tuple(rgb.shape[2:]), {"bits_per_dim": value, "likelihood_pictures": value * 0 + 1}
+                yield (
+                    item["key"],
+                    (rgb.shape[2], rgb.shape[3]),
+                    {"bits_per_dim": value, "likelihood_pictures": value * 0 + 1},
+                )
 
 
 def alike(items: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -17,6 +17,11 @@ class ExactLikelihood(Protocol):
         """-log2 p(chroma | luminance) per modelled value, (B,), of RGB in [0, 1], (B, 3, H, W)."""
 
 
+def likelihood_of(method: object) -> ExactLikelihood | None:
+    """The method, if it has an exact likelihood; one that could have, but lacks a part for it, has no space either."""
+    return method if isinstance(method, ExactLikelihood) and method.likelihood_space else None
+
+
 @runtime_checkable
 class Reconstruction(Protocol):
     """What an autoregressive method has besides."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
@@ -17,6 +18,12 @@ def segmentation_scores(classes: int, prefix: str) -> MetricCollection:
         "pixel_accuracy": MulticlassAccuracy(classes, average="micro", ignore_index=UNLABELLED),
     }
     return MetricCollection(scores, prefix=prefix, compute_groups=False)
+
+
+def labelled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean over labelled pixels, 0 without any, of logits `(N, classes, ...)` and labels `(N, ...)`."""
+    total = F.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum")
+    return total / (labels != UNLABELLED).sum().clamp(min=1)
 
 
 def mask_of(batch: dict[str, Any], classes: int) -> Tensor:

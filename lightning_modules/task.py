@@ -62,7 +62,8 @@ class Task(pl.LightningModule):
         name = checkpoint["method"]
         kind = getattr(import_module((METHODS | TASKS)[name]), name)
         if not issubclass(kind, cls):
-            raise ValueError(f"{path} holds {name}, not {cls.__name__}")
+            wanted = cls.__name__ if cls.__name__ in METHODS | TASKS else " or ".join(METHODS)
+            raise ValueError(f"{path} holds {name}; give a run of {wanted}")
         hyper_parameters = checkpoint["hyper_parameters"]
         if unknown := overrides.keys() - hyper_parameters.keys():
             raise ValueError(
@@ -72,7 +73,10 @@ class Task(pl.LightningModule):
             whole = hyper_parameters[setting]
             both = isinstance(value, Mapping) and isinstance(whole, Mapping)
             hyper_parameters[setting] = {**whole, **value} if both else value
-        task: Self = kind(**hyper_parameters)
+        try:
+            task: Self = kind(**hyper_parameters)
+        except TypeError as error:
+            raise ValueError(f"{name} cannot be built with {overrides}: {error}") from error
         try:
             task.load_state_dict(checkpoint["state_dict"], strict=True)
         except RuntimeError as error:

@@ -17,7 +17,7 @@ from lightning_modules.lrac.training import Optimization, VGG16Training
 class GreyClassification(VGG16Training):
     """A VGG-16 that names what grey pictures show; a run of it is a `pretrained` of `LRAC`.
 
-    The paper fine-tunes torchvision's, or rather its authors', for one epoch of ImageNet.
+    The paper fine-tunes a VGG-16 that was trained in colour, for one epoch of ImageNet.
 
     Args:
         resolution: Side in pixels of the squares it is trained on.

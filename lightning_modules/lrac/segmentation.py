@@ -12,7 +12,7 @@ from lightning_modules.lrac.hypercolumn import DENSE_STRIDE
 from lightning_modules.lrac.initialization import xavier
 from lightning_modules.lrac.network import LRACNetwork
 from lightning_modules.lrac.training import Optimization, VGG16Training, random_locations
-from lightning_modules.masks import UNLABELLED, mask_of, segmentation_scores
+from lightning_modules.masks import labelled_cross_entropy, mask_of, segmentation_scores
 
 
 class Segmentation(VGG16Training):
@@ -74,8 +74,7 @@ class Segmentation(VGG16Training):
         outputs = self.network.sparse(self.seen(rgb), locations).flatten(0, 1)
         picture = torch.arange(len(rgb), device=rgb.device).unsqueeze(1)
         labels = mask[picture, locations[..., 0], locations[..., 1]].flatten()
-        total = F.cross_entropy(outputs, labels, ignore_index=UNLABELLED, reduction="sum")
-        loss = total / (labels != UNLABELLED).sum().clamp(min=1)
+        loss = labelled_cross_entropy(outputs, labels)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 

@@ -65,8 +65,11 @@ class PixColor(Colorizer):
         optimization: Of Adam.
 
     Raises:
-        ValueError: If there are no such parts or chroma, or the resolution is no multiple of the stride.
+        ValueError: If there are no such parts or chroma, a temperature is negative, or the resolution is no multiple of
+            the stride.
     """
+
+    initialized: Tensor
 
     def __init__(
         self,
@@ -85,10 +88,16 @@ class PixColor(Colorizer):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if not parts or not set(parts) <= set(PARTS):
-            raise ValueError(f"model.parts are of {', '.join(PARTS)}, not {list(parts)}")
+        if isinstance(parts, str) or not parts or not set(parts) <= set(PARTS):
+            raise ValueError(
+                f"model.parts={parts} is no list of {' and '.join(PARTS)}; give model.parts=[pixelcnn], say"
+            )
         if chroma not in ("drawn", "reference"):
             raise ValueError(f"model.chroma is drawn or reference, not {chroma}")
+        if chroma == "drawn" and "pixelcnn" not in parts:
+            raise ValueError("a refinement alone draws nothing; give it model.chroma=reference")
+        if temperature < 0:
+            raise ValueError(f"model.temperature={temperature} is less than 0")
         self.stride = int(conditioning["stride"])
         if resolution % self.stride:
             raise ValueError(f"model.resolution={resolution} is no multiple of the chroma's stride, {self.stride}")
@@ -102,8 +111,6 @@ class PixColor(Colorizer):
             self.refinement = RefinementNetwork(**refinement)
         self.register_buffer("initialized", torch.tensor(pretrained is None or "pixelcnn" not in parts))
         self.validation_means = torch.nn.ModuleDict({name: MeanMetric() for name in ("loss", *self.losses)})
-
-    initialized: Tensor
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -127,7 +134,9 @@ class PixColor(Colorizer):
 
     @property
     def likelihood_space(self) -> str:
-        """What `bits_per_dim` counts, for the record."""
+        """What `bits_per_dim` counts, for the record; nothing without a PixelCNN."""
+        if "pixelcnn" not in self.parts:
+            return ""
         side = self.resolution // self.stride
         return f"YCbCr chroma at {side}x{side}, area filter, {BINS} bins of 8: not to be compared with other bins"
 
@@ -144,10 +153,11 @@ class PixColor(Colorizer):
             luminance: `(B, 1, H, W)`.
             bins: int64, `(B, 2, H / stride, W / stride)`.
         """
-        features = self.conditioning.trunk_features(luminance)
         numbers = self.gradient_multiplier
         late = self.training and self.trainer.global_step >= numbers["step"]
-        features = gradient_multiplier(features, numbers["after"] if late else numbers["before"])
+        factor = numbers["after"] if late else numbers["before"]
+        self.conditioning.trunk.train(self.training and factor != 0)  # frozen, its normalisation too
+        features = gradient_multiplier(self.conditioning.trunk_features(luminance), factor)
         logits = self.pixelcnn(canvas_of(bins), self.conditioning.adaptation(features))
         return -F.cross_entropy(logits.movedim(2, 1), bins, reduction="none")
 

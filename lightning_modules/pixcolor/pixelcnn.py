@@ -135,6 +135,8 @@ class PixelCNN(nn.Module):
         super().__init__()
         if width % 2 or hidden_width % 2:
             raise ValueError(f"width ({width}) and hidden_width ({hidden_width}) must be even: Cr and Cb halve them")
+        if conditioning not in ("gates", "logits"):
+            raise ValueError(f"model.pixelcnn.conditioning is gates or logits, not {conditioning}")
         in_gates = conditioning == "gates"
         self.first_vertical = MaskedConv2d(rows_mask((7, 7), 2, width, 3))
         self.first_horizontal = MaskedConv2d(causal_mask((7, 7), groups(2), groups(width), own=False))

@@ -46,6 +46,10 @@ class RefinementNetwork(nn.Module):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
+        if width % 2:
+            raise ValueError(
+                f"model.refinement.width={width} is odd, and the last layers have half of it; give an even one"
+            )
         self.local = convolutions(3, LOCAL, width)
         self.wide = convolutions(4 * width, GLOBAL, width)
         self.decoder = nn.Sequential(

@@ -9,7 +9,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from lightning_modules.color import to_float
-from lightning_modules.masks import UNLABELLED, mask_of, segmentation_scores
+from lightning_modules.masks import labelled_cross_entropy, mask_of, segmentation_scores
 from lightning_modules.pixcolor.chroma import luminance_and_chroma
 from lightning_modules.pixcolor.conditioning import ConditioningNetwork, begin_with_resnet
 from lightning_modules.task import Task
@@ -92,9 +92,7 @@ class GreySegmentation(Task):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The cross-entropy of all labelled pixels."""
-        logits, mask = self.logits(to_float(batch["rgb"])), mask_of(batch, self.classes)
-        total = F.cross_entropy(logits, mask, ignore_index=UNLABELLED, reduction="sum")
-        loss = total / (mask != UNLABELLED).sum().clamp(min=1)
+        loss = labelled_cross_entropy(self.logits(to_float(batch["rgb"])), mask_of(batch, self.classes))
         self.log("train/loss", loss, prog_bar=True)
         return loss
 

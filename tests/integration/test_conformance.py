@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from configs.command import config_names
 from lightning_modules import METHODS, TASKS
@@ -54,6 +55,14 @@ def test_experiment_composes_and_its_model_is_known(experiment: str) -> None:
         config = compose("train", [f"+experiment={experiment}", "+debug=fast"])
     assert config.model._target_.rpartition(".")[2] in METHODS | TASKS
     assert instantiate(config.protocol).samples == 1
+
+
+def test_a_published_start_from_pretrained_weights_cannot_be_forgotten() -> None:
+    starts = ["lrac_imagenet", "lrac_lab_l2", "lrac_vgg16_grey", "lrac_voc", "pixcolor_coco", "pixcolor_imagenet"]
+    for experiment in starts:
+        with initialize_config_module("configs", version_base="1.3"):
+            config = compose("train", [f"+experiment={experiment}"])
+        assert OmegaConf.is_missing(config.model, "pretrained"), experiment
 
 
 @pytest.fixture(params=METHODS)

@@ -36,7 +36,6 @@ SMALL = [
     "trainer.max_epochs=4",
     "callbacks.best={monitor:step,mode:min}",  # the first of two, so that best and last differ
     "callbacks.last.every_n_train_steps=1",
-    "callbacks.averaging.decay=0.5",
     "~callbacks.progress",
 ]
 SIZES = ((48, 60), (50, 40), (45, 45))

@@ -354,13 +354,19 @@ def test_shares_of_a_later_split_are_of_its_own_pictures(pristine: Path, images:
 
 @pytest.mark.parametrize(
     "name",
-    ["train@90-10%", "train@50-50%", "train@0-0%", "train@0-101%", "train@0-10", "train@-10%", "nosuch@0-10%"],
+    ["train@0-10", "train@-10%", "nosuch@0-10%"],
 )
 def test_a_share_that_is_none_is_an_error_that_shows_one(pristine: Path, images: Make, name: str) -> None:
     sentence = re.escape(f"data.validation={name} is no split of {pristine}; ") + r".*as train@0-90%"
     with pytest.raises(ValueError, match=sentence) as caught:
         images(pristine, validation=name)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["train@90-10%", "train@50-50%", "train@0-0%", "train@0-101%"])
+def test_a_share_without_a_meaning_is_an_error(pristine: Path, images: Make, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is no share of train; give one as train@0-90%"):
+        images(pristine, validation=name)
 
 
 def test_a_share_of_no_picture_is_an_error(pristine: Path, images: Make) -> None:

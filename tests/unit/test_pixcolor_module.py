@@ -47,6 +47,8 @@ def small_pixcolor(**changes: Any) -> PixColor:
         "gradient_multiplier": FROM_THE_START,
         "optimization": ADAM,
     }
+    if changes.get("parts") == ["refinement"]:
+        settings["chroma"] = "reference"
     model = PixColor(**{**settings, **changes})
     if "pixelcnn" in model.parts:
         for value in model.pixelcnn.parameters():
@@ -170,7 +172,7 @@ def test_what_a_refinement_alone_cannot_do_is_refused_in_a_sentence() -> None:
     with pytest.raises(ValueError, match=rf"^a PixColor of refinement alone has no likelihood; {remedy}"):
         model.bits_per_dim(torch.rand(1, 3, 16, 16))
     with pytest.raises(ValueError, match=rf"^a PixColor of refinement alone cannot draw colours; {remedy}"):
-        model.colorize(torch.rand(1, 1, 16, 16))
+        model.sample(torch.rand(1, 1, 16, 16), 1)
 
 
 # Training
@@ -306,8 +308,16 @@ def test_a_refinement_needs_no_pretrained_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"parts": []}, r"model\.parts are of pixelcnn, refinement, not \[\]"),
-        ({"parts": ["pixelcnn", "critic"]}, r"model\.parts are of pixelcnn, refinement, not \['pixelcnn', 'critic'\]"),
+        ({"parts": []}, r"model\.parts=\[\] is no list of pixelcnn and refinement; give model\.parts=\[pixelcnn\], say"),
+        ({"parts": ["pixelcnn", "critic"]}, r"model\.parts=\['pixelcnn', 'critic'\] is no list of .*"),
+        ({"parts": "pixelcnn"}, r"model\.parts=pixelcnn is no list of .*"),
+        (
+            {"parts": ["refinement"], "chroma": "drawn"},
+            r"a refinement alone draws nothing; give it model\.chroma=reference",
+        ),
+        ({"temperature": -1}, r"model\.temperature=-1 is less than 0"),
+        ({"pixelcnn": {"conditioning": "gate"}}, r"model\.pixelcnn\.conditioning is gates or logits, not gate"),
+        ({"refinement": {"width": 5}}, r"model\.refinement\.width=5 is odd, .*"),
         ({"chroma": "guessed"}, r"model\.chroma is drawn or reference, not guessed"),
         ({"resolution": 20}, r"model\.resolution=20 is no multiple of the chroma's stride, 8"),
     ],
@@ -490,7 +500,7 @@ def test_runs_that_do_not_belong_together_are_refused_in_a_sentence(
         ([first, first], f"2 of {first} and {first} have a pixelcnn; give one run with each part"),
         ([other, other], f"0 of {other} and {other} have a pixelcnn; give one run with each part"),
         ([first, absent], f"there is no checkpoint at {absent}; give a .ckpt file or a run's directory"),
-        ([classifier, other], f"{classifier} holds GreyClassification, not PixColor"),
+        ([classifier, other], f"{classifier} holds GreyClassification; give a run of PixColor"),
         ([first, other], "their chroma has strides 8 and 4; join runs of one stride"),
     ):
         monkeypatch.setattr(sys, "argv", ["pixcolor", *runs, "--out", str(tmp_path / "whole.ckpt")])
