@@ -11,6 +11,8 @@ from lightning_fabric.utilities.types import _PATH
 
 from lightning_modules import METHODS, TASKS
 
+DOWNLOAD = "download"
+"""In the place of a path to torchvision's weights."""
 CHECKPOINT_NAMES = ("best.ckpt", "last.ckpt")
 
 
@@ -47,6 +49,21 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or checkpoint.get("method") not in METHODS | TASKS:
         raise ValueError(f"{path} is no checkpoint of a method here; those are {', '.join(METHODS | TASKS)}")
     return checkpoint
+
+
+def downloaded(url: str) -> dict[str, Any]:
+    """torchvision's weights, fetched once into torch's cache and checked by the sum in their name.
+
+    Raises:
+        OSError: If they cannot be had.
+    """
+    try:
+        found: dict[str, Any] = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError) as error:
+        raise OSError(f"{url} cannot be fetched ({error}); fetch it elsewhere, and give its path") from error
+    return found
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

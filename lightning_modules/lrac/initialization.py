@@ -5,8 +5,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import VGG16_Weights
 
-from lightning_modules.checkpoint import find_checkpoint
+from lightning_modules.checkpoint import DOWNLOAD, downloaded, find_checkpoint
 from lightning_modules.lrac.network import Layer, VGG16Trunk
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -49,13 +50,14 @@ def begin_with(network: nn.Module, path: str) -> dict[str, Tensor]:
 
     Args:
         network: Changed in place; it has a `VGG16Trunk` as `trunk`.
-        path: torchvision's VGG-16, a local .pth file, or a run's directory or checkpoint of a network upon a trunk.
+        path: `download` for torchvision's VGG-16; or a local .pth file of it; or a run's directory or checkpoint of a
+            network upon a trunk.
 
     Returns:
         What was given, by its names in the network's state dict.
 
     Raises:
-        FileNotFoundError: If there is no such file or run.
+        OSError: If there is no such file or run, or nothing can be fetched.
         ValueError: If it is something else, or its trunk does not fit.
     """
     weights, own = read_weights(path), network.state_dict()
@@ -74,7 +76,9 @@ def begin_with(network: nn.Module, path: str) -> dict[str, Tensor]:
 
 
 def read_weights(path: str) -> dict[str, Tensor]:
-    """A network's state dict, from a file of torchvision's or a checkpoint of a task's."""
+    """A network's state dict: torchvision's, fetched or from a file, or of a task's checkpoint."""
+    if path == DOWNLOAD:
+        return vgg16(downloaded(VGG16_Weights.IMAGENET1K_V1.url))
     file = find_checkpoint(path)
     try:
         saved = torch.load(file, map_location="cpu", weights_only=True)

@@ -29,8 +29,8 @@ class VGG16Training(Task):
     A subclass has the network as `network`, and says what it sees.
 
     Args:
-        pretrained: Whose weights training starts with: torchvision's VGG-16, a local .pth file, or a run's directory
-            or checkpoint of another training here; None starts anew.
+        pretrained: Whose weights training starts with: torchvision's VGG-16, a local .pth file or `download`, or a
+            run's directory or checkpoint of another training here; None starts anew.
         rebalancing_pictures: On so many the layers of a pretrained trunk are brought to unit second moment, before a
             new hypercolumn reads them.
         optimization: Of stochastic gradient descent; biases learn at twice the rate and do not decay.

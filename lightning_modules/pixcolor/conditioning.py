@@ -9,9 +9,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, ResNet101_Weights
 
-from lightning_modules.checkpoint import find_checkpoint
+from lightning_modules.checkpoint import DOWNLOAD, downloaded, find_checkpoint
 
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
 STRIDES = (4, 8)
@@ -144,18 +144,25 @@ def begin_with_resnet(trunk: nn.Module, path: str) -> None:
 
     Args:
         trunk: Of a `ConditioningNetwork`; changed in place.
-        path: A local .pth file of torchvision, of a ResNet or of a segmentation network upon one, such as the paper's
-            DeepLab; or a run's directory or checkpoint of something with such a trunk.
+        path: `download` for torchvision's ResNet-101; or a local .pth file of torchvision, of a ResNet or of a
+            segmentation network upon one, such as the paper's DeepLab; or a run's directory or checkpoint of something
+            with such a trunk.
 
     Raises:
-        FileNotFoundError: If there is no such file or run.
+        OSError: If there is no such file or run, or nothing can be fetched.
         ValueError: If it is something else, or its weights do not fit.
     """
-    file = find_checkpoint(path)
+    file = path if path == DOWNLOAD else find_checkpoint(path)
     try:
-        saved = torch.load(file, map_location="cpu", weights_only=True)
+        saved = (
+            downloaded(ResNet101_Weights.IMAGENET1K_V2.url)
+            if path == DOWNLOAD
+            else torch.load(file, map_location="cpu", weights_only=True)
+        )
         weights = saved.get("state_dict", saved)
         prefix = next((name.removesuffix(FIRST_OF_A_BLOCK) for name in weights if name.endswith(FIRST_OF_A_BLOCK)), "")
+    except OSError:
+        raise
     except Exception as error:  # damaged files make it raise anything
         raise ValueError(
             f"{file} cannot be read, neither as torchvision's ResNet nor as a run's checkpoint; give "

@@ -308,7 +308,10 @@ def test_a_refinement_needs_no_pretrained_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"parts": []}, r"model\.parts=\[\] is no list of pixelcnn and refinement; give model\.parts=\[pixelcnn\], say"),
+        (
+            {"parts": []},
+            r"model\.parts=\[\] is no list of pixelcnn and refinement; give model\.parts=\[pixelcnn\], say",
+        ),
         ({"parts": ["pixelcnn", "critic"]}, r"model\.parts=\['pixelcnn', 'critic'\] is no list of .*"),
         ({"parts": "pixelcnn"}, r"model\.parts=pixelcnn is no list of .*"),
         (
