@@ -19,7 +19,7 @@ from datamodules.pictures import find_pictures, format_named, read_picture_and_f
 from lightning_modules.color import is_grey
 
 HASHED_AT_ONCE = 64
-"""Files that a thread takes: handing each over would take as long as hashing it."""
+"""Files that a thread takes at a time."""
 LISTED = 5
 """Names that an error gives."""
 IMAGENET_CLASSES = 1_000
