@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.types import _PATH
+from torch import Tensor
 
 from lightning_modules import METHODS, TASKS
 
@@ -51,14 +52,39 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return checkpoint
 
 
-def downloaded(url: str) -> dict[str, Any]:
+def read_weights(path: str, url: str) -> dict[str, Tensor]:
+    """The weights with which a network may start.
+
+    Args:
+        path: `download` for torchvision's at `url`; or a local .pth file of torchvision's; or a run's directory or
+            checkpoint.
+        url: Of torchvision's weights.
+
+    Raises:
+        OSError: If there is no such file or run, or nothing can be fetched.
+        ValueError: If the file is something else, or damaged.
+    """
+    if path == DOWNLOAD:
+        return downloaded(url)
+    file = find_checkpoint(path)
+    try:
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+        weights: dict[str, Tensor] = dict(saved.get("state_dict", saved))
+    except Exception as error:  # damaged files make it raise anything
+        raise ValueError(
+            f"{file} cannot be read, neither as torchvision's {Path(url).name} nor as a run's checkpoint; give either"
+        ) from error
+    return weights
+
+
+def downloaded(url: str) -> dict[str, Tensor]:
     """torchvision's weights, fetched once into torch's cache and checked by the sum in their name.
 
     Raises:
         OSError: If they cannot be had.
     """
     try:
-        found: dict[str, Any] = torch.hub.load_state_dict_from_url(
+        found: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
             url, map_location="cpu", check_hash=True, weights_only=True
         )
     except (OSError, RuntimeError) as error:

@@ -17,6 +17,9 @@ from kornia.color import rgb_to_linear_rgb
 from torch import Tensor
 
 __all__ = [
+    "ALPHA_BETA_EPSILON",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "alpha_beta_to_rgb",
     "hue_chroma_to_rgb",
     "is_grey",
@@ -34,6 +37,9 @@ __all__ = [
 ]
 
 ALPHA_BETA_EPSILON = 1e-4
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of R, G and B in [0, 1], as torchvision's weights expect pictures to be normalised."""
 LARGEST_BAND = 2**24
 
 Conversion = TypeVar("Conversion", bound=Callable[..., Tensor])

@@ -7,11 +7,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights
 
-from lightning_modules.checkpoint import DOWNLOAD, downloaded, find_checkpoint
+from lightning_modules.checkpoint import read_weights
+from lightning_modules.color import IMAGENET_MEAN, IMAGENET_STD
 from lightning_modules.lrac.network import Layer, VGG16Trunk
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 TORCHVISION_NAMES = {
     "conv1_1": "features.0",
@@ -60,7 +58,8 @@ def begin_with(network: nn.Module, path: str) -> dict[str, Tensor]:
         OSError: If there is no such file or run, or nothing can be fetched.
         ValueError: If it is something else, or its trunk does not fit.
     """
-    weights, own = read_weights(path), network.state_dict()
+    weights, own = read_weights(path, VGG16_Weights.IMAGENET1K_V1.url), network.state_dict()
+    weights = vgg16(weights) if "features.0.weight" in weights else of_a_run(weights)
     if FIRST in weights:
         weights[FIRST] = of_channels(weights[FIRST], own[FIRST].shape[1])
     fits = {name for name, value in weights.items() if name in own and value.shape == own[name].shape}
@@ -75,22 +74,9 @@ def begin_with(network: nn.Module, path: str) -> dict[str, Tensor]:
     return taken
 
 
-def read_weights(path: str) -> dict[str, Tensor]:
-    """A network's state dict: torchvision's, fetched or from a file, or of a task's checkpoint."""
-    if path == DOWNLOAD:
-        return vgg16(downloaded(VGG16_Weights.IMAGENET1K_V1.url))
-    file = find_checkpoint(path)
-    try:
-        saved = torch.load(file, map_location="cpu", weights_only=True)
-        of_a_run = "method" in saved
-    except Exception as error:  # damaged files make it raise anything
-        raise ValueError(
-            f"{file} cannot be read, neither as torchvision's VGG-16 nor as a run's checkpoint; give "
-            "vgg16-397923af.pth or a run's directory"
-        ) from error
-    if not of_a_run:
-        return vgg16(saved)
-    return {name.removeprefix("network."): value for name, value in saved["state_dict"].items()}
+def of_a_run(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a task's network, by their names there."""
+    return {name.removeprefix("network."): value for name, value in weights.items()}
 
 
 def of_channels(weight: Tensor, channels: int) -> Tensor:

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, ResNet101_Weights
 
-from lightning_modules.checkpoint import DOWNLOAD, downloaded, find_checkpoint
+from lightning_modules.checkpoint import read_weights
+from lightning_modules.color import IMAGENET_MEAN, IMAGENET_STD
 
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
 STRIDES = (4, 8)
 STAGE_WIDTH = 256
 """Of the last stage's blocks, inside; a bottleneck's output has four times as many."""
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 FIRST_OF_A_BLOCK = "layer1.0.conv1.weight"
 """What any ResNet's state dict has once, behind the prefix of all its names."""
 
@@ -152,22 +151,8 @@ def begin_with_resnet(trunk: nn.Module, path: str) -> None:
         OSError: If there is no such file or run, or nothing can be fetched.
         ValueError: If it is something else, or its weights do not fit.
     """
-    file = path if path == DOWNLOAD else find_checkpoint(path)
-    try:
-        saved = (
-            downloaded(ResNet101_Weights.IMAGENET1K_V2.url)
-            if path == DOWNLOAD
-            else torch.load(file, map_location="cpu", weights_only=True)
-        )
-        weights = saved.get("state_dict", saved)
-        prefix = next((name.removesuffix(FIRST_OF_A_BLOCK) for name in weights if name.endswith(FIRST_OF_A_BLOCK)), "")
-    except OSError:
-        raise
-    except Exception as error:  # damaged files make it raise anything
-        raise ValueError(
-            f"{file} cannot be read, neither as torchvision's ResNet nor as a run's checkpoint; give "
-            "resnet101-63fe2227.pth, deeplabv3_resnet101_coco-586e9e4e.pth or a run's directory"
-        ) from error
+    weights = read_weights(path, ResNet101_Weights.IMAGENET1K_V2.url)
+    prefix = next((name.removesuffix(FIRST_OF_A_BLOCK) for name in weights if name.endswith(FIRST_OF_A_BLOCK)), "")
     own = trunk.state_dict()
     taken = {name: weights[prefix + name] for name in own if prefix + name in weights}
     for name, value in own.items():
@@ -175,7 +160,7 @@ def begin_with_resnet(trunk: nn.Module, path: str) -> None:
             continue
         if name not in taken or taken[name].shape != value.shape or not taken[name].isfinite().all():
             raise ValueError(
-                f"{file} cannot start this trunk: {name} is absent there, of another shape or not finite. Give "
+                f"{path} cannot start this trunk: {name} is absent there, of another shape or not finite. Give "
                 "model.conditioning that one's block and blocks (ResNet-101's: bottleneck, [3, 4, 23]), or "
                 "model.pretrained=null"
             )

@@ -113,7 +113,7 @@ def test_training_starts_from_torchvision_weights(
     for name, value in own.items():
         narrow[name] = 0.3 * torch.randn(value.shape, generator=generator).abs()
     monkeypatch.setattr("lightning_modules.lrac.initialization.vgg16", lambda _: narrow)
-    torch.save({}, tmp_path / "vgg16.pth")
+    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "vgg16.pth")
     method = make_lrac(
         pretrained=str(tmp_path / "vgg16.pth"),
         network={**NETWORK, "batch_norm": False},
@@ -134,7 +134,7 @@ def test_pretrained_weights_of_another_width_are_refused_in_words(
 ) -> None:
     wider = GreyClassifier(VGG16Trunk(2 * NETWORK["width"], NETWORK["fc_width"])).state_dict()
     monkeypatch.setattr("lightning_modules.lrac.initialization.vgg16", lambda _: wider)
-    torch.save({}, tmp_path / "vgg16.pth")
+    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "vgg16.pth")
     method = make_lrac(pretrained=str(tmp_path / "vgg16.pth"), network={**NETWORK, "batch_norm": False})
     with pytest.raises(ValueError, match=r"Give model\.network that one's width, fc_width"):
         quiet_trainer(max_steps=1, limit_val_batches=0).fit(method, RandomPictures(64))
