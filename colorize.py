@@ -1,20 +1,25 @@
 """Colour photographs.
 
 python colorize.py old_photos/ portrait.jpg --checkpoint runs/pic_photos/RUN --samples 4 --out colorized
-python colorize.py harbour.jpg --checkpoint runs/lrac_imagenet/RUN --reference sunset.jpg
+python colorize.py harbour.jpg --checkpoint exemplar.ckpt --reference sunset.jpg --reference noon.jpg
+python colorize.py portrait.jpg --checkpoint exemplar.ckpt --hint 120,80,#8a5a3c --hint 200,310,#1f3a6e
+python colorize.py harbour.jpg --checkpoint exemplar.ckpt --reference sunset.jpg --stylize
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from itertools import chain, count
+from itertools import chain, count, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.command import errors_as_sentences
 
 if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from datamodules.guidance import GuidanceFiles
     from lightning_modules.colorizer import Colorizer
     from lightning_modules.guidance import Guidance
 
@@ -26,12 +31,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Colour photographs.", epilog=EXAMPLE)
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_FOLDER", help="pictures, or folders of them")
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="a run's directory, or a .ckpt file")
-    parser.add_argument(
-        "--reference",
-        type=Path,
-        metavar="PHOTO",
-        help="a photo whose colours to follow, where a method can: LRAC",
-    )
     parser.add_argument("--samples", type=positive, default=1, help="colourings of each photo (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("colorized"), help="folder to write to (default: colorized)")
     parser.add_argument(
@@ -40,6 +39,47 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a hyper-parameter: temperature=0.8"
+    )
+    parser.add_argument(
+        "--compare",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="colour once more, with this changed too, and show both: transfer.matching=wct; any number of them",
+    )
+    guided = parser.add_argument_group("what to follow, where a method can")
+    guided.add_argument(
+        "--reference",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="PHOTO",
+        help="a photo whose colours to follow, of any size; of several, each in turn (Exemplar, LRAC, Welsh)",
+    )
+    guided.add_argument(
+        "--hint",
+        action="append",
+        default=[],
+        metavar="X,Y,#RRGGBB",
+        help="a colour at a place, in pixels from the top left; any number of them (Exemplar)",
+    )
+    guided.add_argument(
+        "--hint-picture",
+        type=Path,
+        metavar="PNG",
+        help="colours drawn on a transparent layer of the photo's size (Exemplar)",
+    )
+    for name, whose in (("--labels", "the photo"), ("--reference-labels", "the reference")):
+        guided.add_argument(
+            name,
+            type=Path,
+            metavar="PNG",
+            help=f"a segmentation of {whose}: what has one colour in both follows itself (Exemplar)",
+        )
+    guided.add_argument(
+        "--stylize",
+        action="store_true",
+        help="keep the photo's own colours as a start, and take the reference's light and shade too (Exemplar)",
     )
     return parser.parse_args(arguments)
 
@@ -56,33 +96,49 @@ def colorize(arguments: argparse.Namespace) -> int:
     import torch
     from rich.progress import track
 
+    from datamodules.guidance import GuidanceFiles
     from datamodules.pictures import read_picture
     from evaluation.record import file_sha256, write_json
+    from lightning_modules.abilities import Stylization
     from lightning_modules.checkpoint import find_checkpoint
     from lightning_modules.colorizer import Colorizer
     from lightning_modules.device import choose_device
 
     checkpoint = find_checkpoint(arguments.checkpoint)
-    overrides = parse_overrides(arguments.set)
-    colorizer = Colorizer.load(checkpoint, **overrides).to(choose_device(arguments.device))
-    guidance = guidance_by(arguments.reference, colorizer)
+    device = choose_device(arguments.device)
+    variants = {
+        change: Colorizer.load(checkpoint, **parse_overrides([*arguments.set, *filter(None, [change])])).to(device)
+        for change in ["", *arguments.compare]
+    }
+    colorizer = variants[""]
     photos = outputs_of(arguments.photos, arguments.out)
+    follow = GuidanceFiles(
+        arguments.reference, arguments.hint, arguments.hint_picture, arguments.labels, arguments.reference_labels
+    )
+    name = type(colorizer).__name__
+    follow.require_accepted(name, colorizer.accepts, len(photos))
+    if arguments.stylize and not isinstance(colorizer, Stylization):
+        raise ValueError(f"{name} cannot restyle photos in colour; leave --stylize out, or take an Exemplar")
+    if arguments.stylize and not arguments.reference:
+        raise ValueError("--stylize wants a photo whose colours to take; give --reference")
+    references = follow.read_references()
     made: list[dict[str, Any]] = []
     skipped: list[str] = []
     for photo, output in track(photos.items(), "colouring", disable=len(photos) == 1):
         try:
-            rgb = read_picture(photo)
-            files = colorize_photo(colorizer, rgb, output, arguments.samples, arguments.seed, guidance)
+            files = colorize_photo(variants, read_picture(photo), output, follow, references, arguments)
         except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
             skipped.append(str(error))
             print(f"skipped: {error}", file=sys.stderr)
             continue
         made.append({"photo": str(photo), "seed": arguments.seed, "files": [str(file) for file in files]})
     record = {
-        "method": type(colorizer).__name__,
+        "method": name,
         "checkpoint": {"path": str(checkpoint), "sha256": file_sha256(checkpoint)},
-        "overrides": overrides,
-        "reference": arguments.reference and str(arguments.reference),
+        "overrides": parse_overrides(arguments.set),
+        "compared": arguments.compare,
+        **follow.record,
+        "stylized": arguments.stylize,
         "coloured": made,
         "skipped": skipped,
     }
@@ -110,67 +166,79 @@ def outputs_of(sources: list[Path], out: Path) -> dict[Path, Path]:
     return outputs
 
 
-def guidance_by(reference: Path | None, colorizer: Colorizer) -> Guidance:
-    """What the photo whose colours to follow tells the method; nothing without one.
-
-    Raises:
-        ValueError: If the method cannot follow a photo, or this one is grey or cannot be read.
-    """
-    from datamodules.pictures import read_picture
-    from lightning_modules.color import is_grey, to_float
-    from lightning_modules.guidance import Guidance
-
-    if reference is None:
-        return Guidance()
-    if "reference" not in colorizer.accepts:
-        raise ValueError(
-            f"{type(colorizer).__name__} cannot follow a reference; leave --reference out, or give it to LRAC, or to "
-            "PixColor with --set chroma=reference"
-        )
-    rgb = read_picture(reference)
-    if is_grey(rgb):
-        raise ValueError(f"{reference} is grey, so that there are no colours to follow; give a photo in colour")
-    return Guidance(reference=to_float(rgb)[None].to(colorizer.device))
-
-
 def colorize_photo(
-    colorizer: Colorizer, rgb: Any, output: Path, samples: int, seed: int, guidance: Guidance
+    variants: dict[str, Colorizer],
+    rgb: Tensor,
+    output: Path,
+    follow: GuidanceFiles,
+    references: dict[str, Tensor | None],
+    arguments: argparse.Namespace,
 ) -> list[Path]:
-    """Write `<output>_<sample>.png` and `<output>_sheet.png`."""
-    import torch
-    from PIL.PngImagePlugin import PngInfo
+    """Write a PNG of every sample by every reference and variant, and a sheet with a row for each of these.
 
-    from evaluation.report.sheet import contact_sheet, grey_of, to_image
+    They are `<output>_<sample>.png`; of several references or variants the name says which, before the sample.
+    """
+    import torch
+
+    from evaluation.report.sheet import contact_sheet, grey_of
     from lightning_modules.color import to_float
 
-    rgb = to_float(rgb)[None].to(colorizer.device)
-    generator = torch.Generator(colorizer.device).manual_seed(seed)
-    drawn = colorizer.colorize(colorizer.luminance(rgb), samples=samples, guidance=guidance, generator=generator)[0]
+    files, rows, labels = [], [], []
     output.parent.mkdir(parents=True, exist_ok=True)
+    for (change, colorizer), (name, reference) in product(variants.items(), references.items()):
+        photo = to_float(rgb)[None].to(colorizer.device)
+        guidance = follow.for_photo((photo.shape[2], photo.shape[3]), reference, photo.device)
+        generator = torch.Generator(photo.device).manual_seed(arguments.seed)
+        drawn = painted(colorizer, photo, guidance, generator, arguments)
+        which = [change.replace("/", "_")] if change else []
+        which += [name] if len(references) > 1 else []
+        files += save(drawn, output.with_name("_".join([output.name, *which])), colorizer, arguments.seed)
+        shown = photo if arguments.stylize else grey_of(photo)
+        rows.append([shown[0], *([] if reference is None else [reference[0]]), *drawn])
+        labels.append(change)
+    captions = ["photo" if arguments.stylize else "grey", *([] if "" in references else ["reference"])]
+    captions += [f"sample {sample}" for sample in range(len(rows[0]) - len(captions))]
+    files.append(output.with_name(f"{output.name}_sheet.png"))
+    contact_sheet(rows, captions, cell_height=256, labels=labels if any(labels) else ()).save(files[-1])
+    return files
+
+
+def painted(
+    colorizer: Colorizer, photo: Tensor, guidance: Guidance, generator: Generator, arguments: argparse.Namespace
+) -> Tensor:
+    """What a method makes of a photo, RGB `(1, 3, H, W)`: `(samples, 3, H, W)`."""
+    from lightning_modules.abilities import Stylization
+
+    if arguments.stylize:
+        assert isinstance(colorizer, Stylization)
+        return colorizer.stylize(photo, guidance)
+    luminance = colorizer.luminance(photo)
+    return colorizer.colorize(luminance, samples=arguments.samples, guidance=guidance, generator=generator)[0]
+
+
+def save(pictures: Tensor, path: Path, colorizer: Colorizer, seed: int) -> list[Path]:
+    """Write `<path>_<sample>.png`, each with a note of what made it."""
+    from PIL.PngImagePlugin import PngInfo
+
+    from evaluation.report.sheet import to_image
+
     files = []
-    for sample, picture in enumerate(drawn):
+    for sample, picture in enumerate(pictures):
         notes = PngInfo()
         notes.add_text("Software", f"chromalab {type(colorizer).__name__}, seed {seed}, sample {sample}")
-        files.append(output.with_name(f"{output.name}_{sample}.png"))
+        files.append(path.with_name(f"{path.name}_{sample}.png"))
         to_image(picture).save(files[-1], pnginfo=notes)
-    reference = [] if guidance.reference is None else [guidance.reference[0]]
-    captions = ["grey", *["reference"] * len(reference), *(f"sample {sample}" for sample in range(samples))]
-    files.append(output.with_name(f"{output.name}_sheet.png"))
-    contact_sheet([[grey_of(rgb)[0], *reference, *drawn]], captions, cell_height=256).save(files[-1])
     return files
 
 
 def parse_overrides(settings: list[str]) -> dict[str, Any]:
-    """`name=value` settings, the values read as YAML."""
-    import yaml
+    """`name=value` settings, dotted names for what lies within, values read as YAML."""
+    from omegaconf import OmegaConf
 
-    overrides = {}
     for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes NAME=VALUE, such as temperature=0.8, not {setting}")
-        overrides[name] = yaml.safe_load(value)
-    return overrides
+        if "=" not in setting:
+            raise ValueError(f"--set and --compare take NAME=VALUE, such as temperature=0.8, not {setting}")
+    return OmegaConf.to_container(OmegaConf.from_dotlist(settings))  # type: ignore[return-value]
 
 
 def main(arguments: list[str] | None = None) -> None:

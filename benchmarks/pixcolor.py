@@ -15,7 +15,8 @@ from timing import seconds, where
 
 from lightning_modules.device import choose_device
 from lightning_modules.pixcolor.chroma import join
-from lightning_modules.pixcolor.module import PixColor, resized_luminance
+from lightning_modules.pixcolor.module import PixColor
+from lightning_modules.resize import resized_luminance
 
 REPEATS = 3
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,19 @@ class SmallPictures(PictureSet):
     Attributes:
         rgb: uint8, (N, 3, H, W).
         keys: Their names.
-        labels: int64, (N,).
+        classes: int64, (N,).
         mirror_seed: Seed of the mirroring; None leaves pictures as they are.
     """
 
     rgb: Tensor
     keys: Sequence[str]
-    labels: Tensor
+    classes: Tensor
     mirror_seed: int | None = None
+
+    @cached_property
+    def labels(self) -> Sequence[int]:  # type: ignore[override]
+        """See `PictureSet`."""
+        return self.classes.tolist()
 
     def __len__(self) -> int:
         return len(self.rgb)
@@ -40,11 +46,11 @@ class SmallPictures(PictureSet):
         if self.mirror_seed is not None:
             coin = torch.rand((), generator=generator_of(self.mirror_seed, visit.epoch, visit.picture))
             rgb = rgb.flip(-1) if coin < 0.5 else rgb
-        return {"rgb": rgb, "key": self.keys[visit.picture], "label": self.labels[visit.picture]}
+        return {"rgb": rgb, "key": self.keys[visit.picture], "label": self.classes[visit.picture]}
 
     def part(self, start: int | None, stop: int | None, mirror_seed: int | None = None) -> "SmallPictures":
         """The pictures from `start` to `stop`."""
-        return SmallPictures(self.rgb[start:stop], self.keys[start:stop], self.labels[start:stop], mirror_seed)
+        return SmallPictures(self.rgb[start:stop], self.keys[start:stop], self.classes[start:stop], mirror_seed)
 
 
 class CIFAR10(PictureDataModule):
@@ -73,7 +79,7 @@ class CIFAR10(PictureDataModule):
         if stage == "fit" and not hasattr(self, "training"):
             training = self.read("train")
             order = torch.randperm(len(training), generator=generator_of(self.seed)).tolist()
-            shuffled = SmallPictures(training.rgb[order], [training.keys[i] for i in order], training.labels[order])
+            shuffled = SmallPictures(training.rgb[order], [training.keys[i] for i in order], training.classes[order])
             self.validation = shuffled.part(0, self.validation_pictures)
             self.training = shuffled.part(self.validation_pictures, None, mirror_seed=self.seed)
 

@@ -31,8 +31,9 @@ SHEET = "sheet"
 class Folder(PictureSet):
     """The pictures below a folder, each named by its file's stem; where stems repeat, by its path with `_` for `/`.
 
-    They are sorted by name, so that folders of classes change nothing. Pictures of ImageNet have a `label` if all its
-    1,000 classes are there: the place of the picture's folder among the sorted ones.
+    They are sorted by name, so that folders of classes change nothing. If they lie in several folders, their `labels`
+    are the places of their folders among the sorted ones. A picture shows its own as `label` only if the folders are
+    those of ImageNet's 1,000 classes, whose numbers others know.
 
     Args:
         root: The folder.
@@ -45,7 +46,6 @@ class Folder(PictureSet):
 
     def __init__(self, root: Path, keys: Collection[str] | None = None) -> None:
         found = find_pictures(root)
-        self.labels = imagenet_labels(found, root)
         paths = by_name(found, root)
         if keys is not None:
             if missing := sorted(set(keys) - paths.keys()):
@@ -56,14 +56,16 @@ class Folder(PictureSet):
             paths = {key: paths[key] for key in keys}
         self.keys = sorted(paths)
         self.paths = [paths[key] for key in self.keys]
+        classes = {folder: label for label, folder in enumerate(sorted({path.parent for path in found}))}
+        self.labels = [classes[path.parent] for path in self.paths] if len(classes) > 1 else None
+        self.of_imagenet = are_imagenets_classes(classes, root)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, visit: Visit) -> dict[str, Any]:
-        path = self.paths[visit.picture]
-        sample = {"rgb": shown(path)[0], "key": self.keys[visit.picture]}
-        return sample | ({"label": self.labels[path.parent.name]} if self.labels else {})
+        sample = {"rgb": shown(self.paths[visit.picture])[0], "key": self.keys[visit.picture]}
+        return sample | ({"label": self.labels[visit.picture]} if self.labels and self.of_imagenet else {})
 
 
 class UnmatchedError(ValueError):
@@ -131,6 +133,7 @@ class Predicted(PictureSet):
         if not places or (unmatched == "stop" and (self.missing or self.strangers)):
             raise UnmatchedError(self.complaint(len(names), bool(places)), self.missing, self.strangers)
         self.places, self.keys = places, [truth.keys[place] for place in places]
+        self.labels = None if truth.labels is None else [truth.labels[place] for place in places]
         self.files = in_order([(key, found[composed(key)]) for key in self.keys])
 
     def __len__(self) -> int:
@@ -241,14 +244,11 @@ def by_name(paths: Sequence[Path], root: Path) -> dict[str, Path]:
     return named
 
 
-def imagenet_labels(paths: Sequence[Path], root: Path) -> dict[str, int]:
-    """The label of each class's folder if the pictures lie in those of ImageNet's 1,000 classes, else nothing."""
-    folders = {path.parent for path in paths}
-    if len(folders) != IMAGENET_CLASSES:
-        return {}
-    if any(folder.parent != root or not WORDNET_ID.fullmatch(folder.name) for folder in folders):
-        return {}
-    return {name: label for label, name in enumerate(sorted(folder.name for folder in folders))}
+def are_imagenets_classes(folders: Collection[Path], root: Path) -> bool:
+    """Whether these are the folders of ImageNet's 1,000 classes."""
+    return len(folders) == IMAGENET_CLASSES and all(
+        folder.parent == root and WORDNET_ID.fullmatch(folder.name) for folder in folders
+    )
 
 
 def shown(path: Path) -> tuple[Tensor, str]:

@@ -69,6 +69,12 @@ class ShardedPictures(PictureSet):
         """From the index."""
         return [key.decode() for key in self.catalogue.index["key"][self.rows].tolist()]
 
+    @cached_property
+    def labels(self) -> Sequence[int] | None:  # type: ignore[override]
+        """From the index."""
+        labels = self.catalogue.index["label"][self.rows]
+        return labels.tolist() if (labels >= 0).any() else None
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -15,6 +16,8 @@ from lightning_modules.resize import resized, resized_by_short_side
 
 GALLERY = 8
 """Pictures of a set that every method shows."""
+GUIDANCE = re.compile(r"truth|same_class|other_class|hints:(0|[1-9][0-9]*)")
+"""What a method may be told of each picture; a number is written in one way only, to have one hash."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,10 @@ class ScoringProtocol:
             have this sum; without a published list nothing can.
         resize: How truth and prediction are brought to the size at which they are compared: `short_side`, or `square`
             whatever the aspect, in pixels; None leaves them as they are.
-        guidance: None, or `truth`: a method is shown the true picture as its reference, to have its colours' histogram
-            but not their places (LRAC, Table 4). Methods that follow no reference cannot be scored so.
+        guidance: What a method is told of each picture; None tells nothing. `truth`: the true picture is its reference,
+            to have its colours' histogram but not their places (LRAC, Table 4). `same_class`, `other_class`: its
+            reference is another picture of the set, with its label or with another; see `evaluation.guidance`.
+            `hints:N`: N patches of the true chroma. A method that does not take this guidance cannot be scored so.
         luminance_source: Whether a method colours the `resized` picture or the `original`, and is resized then.
         sampled_pictures: How many of the set's pictures, chosen by the seed and their names, are coloured; None for
             all. Likelihood is measured on all.
@@ -42,7 +47,7 @@ class ScoringProtocol:
         seed: Of the choice, the draws and the bootstrap.
 
     Raises:
-        ValueError: If there is no such measure or way to resize.
+        ValueError: If there is no such measure, way to resize or guidance.
     """
 
     name: str
@@ -51,7 +56,7 @@ class ScoringProtocol:
     set: str | None = None
     keys_sha256: str | None = None
     resize: Mapping[str, int] | None = None
-    guidance: Literal["truth"] | None = None
+    guidance: str | None = None
     luminance_source: Literal["resized", "original"] = "resized"
     sampled_pictures: int | None = None
     samples: int | None = 1
@@ -75,8 +80,10 @@ class ScoringProtocol:
         # 1 and 1.0 are one width, and should have one hash
         object.__setattr__(self, "bin_width", float(self.bin_width))
         object.__setattr__(self, "mean_color", [float(value) for value in self.mean_color])
-        if self.guidance not in (None, "truth"):
-            raise ValueError(f"protocol.guidance is null or truth, not {self.guidance}")
+        if self.guidance is not None and not GUIDANCE.fullmatch(str(self.guidance)):
+            raise ValueError(
+                f"protocol.guidance={self.guidance} should be null, truth, same_class, other_class or hints:N"
+            )
         if self.luminance_source not in ("resized", "original"):
             raise ValueError(f"protocol.luminance_source is resized or original, not {self.luminance_source}")
 
@@ -113,8 +120,18 @@ class ScoringProtocol:
 
 def smallest_digests(keys: Sequence[str], salt: str, count: int | None) -> list[int]:
     """Places of the keys with the smallest SHA-256 of salt and key, in the keys' order."""
-    digests = [hashlib.sha256(f"{salt} {key}".encode()).digest() for key in keys]
-    return sorted(sorted(range(len(keys)), key=digests.__getitem__)[:count])
+    return sorted(in_order_of_digests(keys, salt)[:count])
+
+
+def in_order_of_digests(keys: Sequence[str], salt: str) -> list[int]:
+    """Places of the keys in the order of the SHA-256 of salt and key: a random order that follows the names alone."""
+    digests = [digest(salt, key) for key in keys]
+    return sorted(range(len(keys)), key=digests.__getitem__)
+
+
+def digest(salt: str, key: str) -> bytes:
+    """SHA-256 of salt and key."""
+    return hashlib.sha256(f"{salt} {key}".encode()).digest()
 
 
 def keys_sha256(keys: Collection[str]) -> str:

@@ -22,14 +22,16 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from evaluation.guidance import References
 from evaluation.measures import CURVES, MEASURES
+from evaluation.notes import label_of, notes
 from evaluation.parts import PART, Parts
 from evaluation.protocols import ScoringProtocol, keys_sha256
 from evaluation.record import SCORES_SCHEMA, git_commit, hardware, package_versions, write_json
 from evaluation.report.cases import save_cases
 from evaluation.scorer import Entry, Pictures, Scorer
 from evaluation.statistics import Statistic
-from evaluation.summary import Summary, summarize
+from evaluation.summary import summarize
 from lightning_modules.abilities import likelihood_of
 
 BEST_OF = "psnr_best_of"
@@ -113,8 +115,11 @@ def evaluate(
     keys, whole = pictures.keys, whole or pictures.keys
     wanted = {whole[place] for place in rules.chosen(whole)}
     chosen = [place for place, key in enumerate(keys) if key in wanted]
-    others = [place for place, key in enumerate(keys) if key not in wanted] if "bits_per_dim" in measures else []
-    places = [*chosen, *others][:limit]
+    references = References.wanted_by(rules, pictures) if entry.colorizer else None
+    guided = references.guided(chosen) if references else chosen
+    coloured = frozenset(guided)
+    others = [place for place in range(len(keys)) if place not in coloured] if "bits_per_dim" in measures else []
+    places = [*guided, *others][:limit]
     plan = [places[start : start + PART] for start in range(0, len(places), PART)]
     record: dict[str, Any] = {
         "schema": SCORES_SCHEMA,
@@ -130,18 +135,19 @@ def evaluate(
     identity = json.dumps([record, planned, sorted(left_out), commit], sort_keys=True, default=str)
     parts = Parts(output / "parts" / hashlib.sha256(identity.encode()).hexdigest()[:12], len(plan))
     parts.folder.mkdir(parents=True, exist_ok=True)
-    shown = rules.gallery([key for key in planned if key in wanted])
+    shown = rules.gallery([keys[place] for place in places if place in coloured])
     scorer = Scorer(
         entry,
         pictures,
         rules,
         plan,
-        frozenset(chosen),
+        coloured,
         frozenset(statistics_wanted(measures, entry.samples)),
         networks or {},
         parts,
         (frozenset(shown), output / "gallery"),
         unreadable,
+        references,
     )
     rank, processes = process_of_how_many()
     mine = range(rank, parts.count, processes)
@@ -155,7 +161,7 @@ def evaluate(
         summary.metrics["bits_per_dim"]["space"] = likelihood.likelihood_space
     save_cases(scorer, summary, output)
     scored = set(planned) - set(summary.unreadable)
-    complete = scored >= (wanted if not others else set(whole))
+    complete = len(guided) == len(chosen) and scored >= (wanted if not others else set(whole))
     named = complete and rules.grants_name(whole)
     record["set"] |= {
         "label": label_of(rules, len(whole) if complete else len(scored), named, complete),
@@ -172,7 +178,7 @@ def evaluate(
         "left_out": left_out,
         "curves": summary.curves,
         "gallery": shown,
-        "notes": notes(entry, rules, summary),
+        "notes": notes(entry, rules, summary, len(chosen), len(guided)),
         "commit": commit,
         "packages": package_versions(),
         "hardware": hardware(),
@@ -244,35 +250,6 @@ def process_of_how_many() -> tuple[int, int]:
         if rank in os.environ and world_size in os.environ:
             return int(os.environ[rank]), int(os.environ[world_size])
     return 0, 1
-
-
-def label_of(rules: ScoringProtocol, pictures: int, named: bool, complete: bool) -> str:
-    """What a table calls the set: by the protocol's name for it only if it is that set, and whole."""
-    count = f"{pictures:,} picture{'s' * (pictures != 1)}"
-    if named:
-        return str(rules.set)
-    return count if complete else f"subset of {count}"
-
-
-def notes(entry: Entry, rules: ScoringProtocol, summary: Summary) -> list[str]:
-    """What a reader of the scores should know, in sentences."""
-    found = []
-    counts, coloured = summary.counts, summary.picture_counts["coloured"]
-    for name, what in (
-        ("grey_prediction", "predictions have no colour at all"),
-        ("mislabelled", "predictions hold another format than their suffix says"),
-        ("lossy", "predictions are JPEGs, whose chroma is coarser than what the method made"),
-    ):
-        if counts[name]:
-            found.append(f"{counts[name]:,} of {coloured:,} {what}")
-    if summary.counts["small"] and "ms_ssim" in summary.metrics:
-        found.append(
-            f"MS-SSIM took fewer than five scales of {summary.counts['small']:,} pictures, whose shorter side is under "
-            "176 pixels: it compares with nothing measured at other sizes"
-        )
-    if rules.samples and entry.samples < rules.samples:
-        found.append(f"{rules.name} asks for {rules.samples} samples of each picture; here {entry.samples} was given")
-    return found
 
 
 def keep_memory(_: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from evaluation.guidance import References, guidance_of
 from evaluation.parts import Part, Parts, Table
 from evaluation.protocols import ScoringProtocol
 from evaluation.record import file_sha256
@@ -17,7 +18,6 @@ from evaluation.report.cases import save_gallery
 from evaluation.statistics import Pairs, Statistic, statistics_of
 from lightning_modules.abilities import likelihood_of
 from lightning_modules.color import is_grey, to_float, to_uint8
-from lightning_modules.guidance import Guidance
 
 if TYPE_CHECKING:
     from lightning_modules.colorizer import Colorizer
@@ -27,7 +27,10 @@ PIXELS_AT_ONCE = 2**22
 
 
 class Pictures(Protocol):
-    """A set of pictures that can be visited in any order."""
+    """A set of pictures that can be visited in any order.
+
+    One that knows the class of each picture has them as `labels`, negative for a picture without one.
+    """
 
     @property
     def keys(self) -> Sequence[str]:
@@ -97,6 +100,7 @@ class Scorer:
         parts: Where the parts go.
         gallery: Names of the pictures to show, and where.
         unreadable: Whether to stop at a picture that cannot be read, or to leave it out and count it.
+        references: Which pictures of the set show a method their colours; None if the protocol wants none to.
     """
 
     entry: Entry
@@ -109,6 +113,7 @@ class Scorer:
     parts: Parts
     gallery: tuple[frozenset[str], Path]
     unreadable: Literal["stop", "leave_out"]
+    references: References | None
 
     def read(self, number: int, only: Collection[str] | None = None) -> list[dict[str, Any]]:
         """A part's pictures as they are coloured (`rgb`) and compared (`truth`, `samples`), or what is wrong with one.
@@ -134,10 +139,10 @@ class Scorer:
         return items
 
     def prepared(self, place: int) -> dict[str, Any]:
-        """A picture of the set, at the size at which it is coloured and compared.
+        """A picture of the set, at the size at which it is coloured and compared, and its reference if it needs one.
 
         Raises:
-            ValueError: If it, or a prediction of it, cannot be read, or the two do not fit.
+            ValueError: If it, a prediction of it or every reference for it cannot be read, or the first two do not fit.
         """
         item = self.pictures.at(place)
         rgb, truth = item["rgb"], self.rules.prepare(item["rgb"])
@@ -146,6 +151,8 @@ class Scorer:
         item["coloured"] = place in self.chosen and not (self.rules.exclude_grey and item["grey"])
         if "samples" in item:
             item["samples"] = self.compared(item["samples"], rgb, truth, item["key"])
+        if self.references and item["coloured"]:
+            item["reference"] = self.references.of(place)
         return item
 
     def compared(self, samples: Tensor, rgb: Tensor, truth: Tensor, key: str) -> Tensor:
@@ -194,7 +201,7 @@ class Scorer:
             drawn = colorizer.colorize(
                 colorizer.luminance(rgb),
                 samples=self.entry.samples,
-                guidance=Guidance(reference=rgb if self.rules.guidance else None),
+                guidance=guidance_of(group, rgb, self.rules),
                 generator=generator,
             )
             if not drawn.isfinite().all():
@@ -228,10 +235,11 @@ class Scorer:
 
 
 def alike(items: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Pictures of one size together, no more than fit at once."""
-    groups: dict[torch.Size, list[dict[str, Any]]] = {}
+    """Pictures of one size, and references of one size, together, no more than fit at once."""
+    groups: dict[tuple[torch.Size, ...], list[dict[str, Any]]] = {}
     for item in items:
-        groups.setdefault(item["rgb"].shape, []).append(item)
-    for shape, group in groups.items():
+        sizes = tuple(item[name].shape for name in ("rgb", "reference") if name in item)
+        groups.setdefault(sizes, []).append(item)
+    for (shape, *_), group in groups.items():
         count = max(1, PIXELS_AT_ONCE // (shape[1] * shape[2]))
         yield from (group[start : start + count] for start in range(0, len(group), count))

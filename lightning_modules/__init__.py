@@ -1,10 +1,12 @@
 """The colourisation methods, one folder a paper, and the contract that they share."""
 
 METHODS: dict[str, str] = {
+    "Exemplar": "lightning_modules.exemplar.module",
     "LRAC": "lightning_modules.lrac.module",
     "PIC": "lightning_modules.pic.module",
     "PICEmbedding": "lightning_modules.pic.embedding_only",
     "PixColor": "lightning_modules.pixcolor.module",
+    "Welsh": "lightning_modules.welsh.module",
 }
 """Where each method's class lives: the name that a checkpoint stores, and the module to import for it."""
 
@@ -12,5 +14,6 @@ TASKS: dict[str, str] = {
     "GreySegmentation": "lightning_modules.pixcolor.segmentation",
     "GreyClassification": "lightning_modules.lrac.classification",
     "Segmentation": "lightning_modules.lrac.segmentation",
+    "VGG19Classification": "lightning_modules.exemplar.classification",
 }
 """The same of what else is trained: what a method learns before colouring, and what is learned upon a method."""

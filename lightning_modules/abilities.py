@@ -1,9 +1,12 @@
 """What a method may have besides what every method promises."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from lightning_modules.guidance import Guidance
 
 
 @runtime_checkable
@@ -28,3 +31,29 @@ class Reconstruction(Protocol):
 
     def reconstruct(self, rgb: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Redraw every pixel given the true colours before it: RGB in [0, 1], (B, 3, H, W), to the same."""
+
+
+@runtime_checkable
+class Stylization(Protocol):
+    """What a method has besides that can restyle a picture in colour."""
+
+    def stylize(self, rgb: Tensor, guidance: Guidance) -> Tensor:
+        """The picture, RGB in [0, 1], `(B, 3, H, W)`, with the colours of the guidance's reference, to the same."""
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """What a method has besides whose networks can learn in runs of their own: see `lightning_modules.join`."""
+
+    parts: tuple[str, ...]
+    """Those that this module has. All weights and settings of another's part are named after it, but for the first."""
+    PARTS: ClassVar[tuple[str, ...]]
+    """All that there are."""
+
+    @classmethod
+    def joined_settings(cls, owners: Mapping[str, Self]) -> dict[str, Any]:
+        """Hyper-parameters of a module with all parts, each as its owner has it.
+
+        Raises:
+            ValueError: If they do not fit together.
+        """

@@ -24,6 +24,8 @@ class Colorizer(Task):
     """The kinds of guidance that the method takes: fields of `Guidance`."""
     requires: ClassVar[frozenset[str]] = frozenset()
     """Those of them without which it cannot colour."""
+    remarks: tuple[str, ...] = ()
+    """What a reader of its scores should know, in sentences."""
 
     def luminance(self, rgb: Tensor) -> Tensor:
         """The method's own grey, (B, 1, H, W), of RGB in [0, 1], (B, 3, H, W)."""
@@ -55,7 +57,7 @@ class Colorizer(Task):
 
         Raises:
             ValueError: Of a shape other than (B, 1, H, W), a side under 2 pixels, luminance that is not finite, or
-                guidance that the method does not take or wants and does not get.
+                guidance that the method does not take, wants and does not get, or gets of another number of pictures.
         """
         if luminance.ndim != 4 or luminance.shape[1] != 1:
             raise ValueError(f"colorize wants luminance of shape (B, 1, H, W), not {tuple(luminance.shape)}")
@@ -73,8 +75,11 @@ class Colorizer(Task):
         if wanted := self.requires - guidance.given():
             raise ValueError(
                 f"{type(self).__name__} colours by a {' and a '.join(sorted(wanted))}, and got none; give colorize.py "
-                "--reference, or a score protocol.guidance=truth"
+                "--reference, or a score protocol.guidance=truth, same_class or other_class"
             )
+        for kind in sorted(guidance.given()):
+            if (count := len(getattr(guidance, kind))) != len(luminance):
+                raise ValueError(f"{len(luminance)} pictures want as many of guidance by {kind}, not {count}")
         training = self.training
         self.eval()
         try:

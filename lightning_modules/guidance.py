@@ -13,12 +13,14 @@ class Guidance:
         reference: A picture whose colours to follow, RGB in [0, 1], `(B, 3, h, w)`.
         hints: Chroma at chosen pixels and where, Lab a, b and a mask of 0 and 1, `(B, 3, H, W)`.
         labels: Segmentation of the picture, int64, `(B, H, W)`.
+        reference_labels: Segmentation of the reference, with the same numbers, int64, `(B, h, w)`.
         histogram: Colour histogram to match, normalised, `(B, K)`.
     """
 
     reference: Tensor | None = None
     hints: Tensor | None = None
     labels: Tensor | None = None
+    reference_labels: Tensor | None = None
     histogram: Tensor | None = None
 
     def given(self) -> frozenset[str]:

@@ -39,3 +39,8 @@ def size_by_short_side(height: int, width: int, short_side: int) -> tuple[int, i
     """Height and width when the shorter has this length and the aspect is kept, rounded to whole pixels."""
     scale = short_side / min(height, width)
     return max(short_side, round(height * scale)), max(short_side, round(width * scale))
+
+
+def resized_luminance(luminance: Tensor, size: tuple[int, int]) -> Tensor:
+    """Luminance in [0, 1] of another size, `(B, 1, *size)`, from `(B, 1, H, W)`."""
+    return luminance if luminance.shape[2:] == size else resized(luminance.expand(-1, 3, -1, -1), size)[:, :1]

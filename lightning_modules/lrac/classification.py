@@ -5,10 +5,10 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import MeanMetric, Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import MeanMetric
 
 from lightning_modules.color import rgb_to_lightness, to_float
+from lightning_modules.labels import classification_scores, labels_of
 from lightning_modules.lrac.initialization import xavier
 from lightning_modules.lrac.network import GreyClassifier, VGG16Trunk
 from lightning_modules.lrac.training import Optimization, VGG16Training
@@ -44,29 +44,16 @@ class GreyClassification(VGG16Training):
         self.network = GreyClassifier(VGG16Trunk(**network), classes)
         xavier(self.network)
         self.validation_loss = MeanMetric()
-        accuracy: dict[str, Metric | MetricCollection] = {
-            f"top_{k}": MulticlassAccuracy(classes, top_k=k, average="micro") for k in (1, 5) if k <= classes
-        }
-        self.validation_accuracy = MetricCollection(accuracy, prefix="validation/", compute_groups=False)
-        self.test_accuracy = self.validation_accuracy.clone(prefix="test/")
+        self.validation_accuracy = classification_scores(classes, "validation/")
+        self.test_accuracy = classification_scores(classes, "test/")
 
     def seen(self, rgb: Tensor) -> Tensor:
         """Lightness, `(B, 1, H, W)`."""
         return rgb_to_lightness(rgb)
 
     def logits_and_labels(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Of a batch, `(B, classes)` and `(B,)`.
-
-        Raises:
-            ValueError: If its pictures have no labels, or larger ones than there are classes.
-        """
-        if "label" not in batch:
-            raise ValueError("these pictures have no labels; classification wants folders or a list of classes")
-        labels: Tensor = batch["label"]
-        if (largest := int(labels.max())) >= self.classes:
-            raise ValueError(
-                f"a picture is of class {largest}, counted from 0; give model.classes={largest + 1} or more"
-            )
+        """Of a batch, `(B, classes)` and `(B,)`."""
+        labels = labels_of(batch, self.classes)
         return self.network(self.seen(to_float(batch["rgb"]))), labels
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

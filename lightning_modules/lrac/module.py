@@ -25,7 +25,7 @@ from lightning_modules.lrac.network import LRACNetwork
 from lightning_modules.lrac.targets import Head, HistogramHead, HueChroma, LabJoint, LabL2, LabMarginal
 from lightning_modules.lrac.training import Optimization, VGG16Training, random_locations
 from lightning_modules.lrac.transfer import energy_minimization, posterior, quantile_matching
-from lightning_modules.resize import resized
+from lightning_modules.resize import resized_luminance
 
 HEADS: dict[str, tuple[type[Head], type[Decoder]]] = {
     "hue_chroma": (HueChroma, HueChromaDecoder),
@@ -116,10 +116,8 @@ class LRAC(VGG16Training, Colorizer):
         height, width = lightness.shape[2:]
         scale = min(1.0, (self.inference_short_side or math.inf) / min(height, width))
         # whole cells, so that the prediction covers the picture and no more
-        size = tuple(max(1, round(side * scale / DENSE_STRIDE)) * DENSE_STRIDE for side in (height, width))
-        if size != (height, width):
-            lightness = resized(lightness.expand(-1, 3, -1, -1), (size[0], size[1]))[:, :1]
-        return self.head.prediction(self.network.dense(lightness))
+        rows, columns = (max(1, round(side * scale / DENSE_STRIDE)) * DENSE_STRIDE for side in (height, width))
+        return self.head.prediction(self.network.dense(resized_luminance(lightness, (rows, columns))))
 
     def draw(self, luminance: Tensor, samples: int, guidance: Guidance, generator: torch.Generator | None) -> Tensor:
         """Decode the predicted histograms, once for each sample if the decoder samples."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, ClassVar, Literal, Self, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,8 @@ from lightning_modules.pixcolor.conditioning import ConditioningNetwork, begin_w
 from lightning_modules.pixcolor.pixelcnn import PixelCNN
 from lightning_modules.pixcolor.refinement import RefinementNetwork
 from lightning_modules.pixcolor.sampler import CachedDecoder, sample_bins
-from lightning_modules.resize import resized
+from lightning_modules.resize import resized_luminance
 
-PARTS = ("pixelcnn", "refinement")
 LONGEST_SIDE = 4
 """Of what the conditioning network sees, in units of the shorter; longer strips are squashed to it."""
 REFINED_PIXELS = 2**21
@@ -47,7 +46,7 @@ class PixColor(Colorizer):
     """A PixelCNN draws chroma at low resolution, and a second network refines it (section 3).
 
     The two learn apart: the refinement sees true chroma of low resolution, never samples. So a module may have one of
-    them only, and `python -m lightning_modules.pixcolor` joins two such checkpoints.
+    them only, and `python -m lightning_modules.join` joins two such checkpoints.
 
     Args:
         resolution: Side in pixels of the squares it is trained on, and shorter side of what the PixelCNN sees.
@@ -69,6 +68,7 @@ class PixColor(Colorizer):
             the stride.
     """
 
+    PARTS: ClassVar[tuple[str, ...]] = ("pixelcnn", "refinement")
     initialized: Tensor
 
     def __init__(
@@ -88,9 +88,9 @@ class PixColor(Colorizer):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if isinstance(parts, str) or not parts or not set(parts) <= set(PARTS):
+        if isinstance(parts, str) or not parts or not set(parts) <= set(self.PARTS):
             raise ValueError(
-                f"model.parts={parts} is no list of {' and '.join(PARTS)}; give model.parts=[pixelcnn], say"
+                f"model.parts={parts} is no list of {' and '.join(self.PARTS)}; give model.parts=[pixelcnn], say"
             )
         if chroma not in ("drawn", "reference"):
             raise ValueError(f"model.chroma is drawn or reference, not {chroma}")
@@ -221,6 +221,20 @@ class PixColor(Colorizer):
             begin_with_resnet(self.conditioning.trunk, self.pretrained)
             self.initialized.fill_(True)
 
+    @classmethod
+    def joined_settings(cls, owners: Mapping[str, Self]) -> dict[str, Any]:
+        """Those of the PixelCNN's run, with the refinement's from the other.
+
+        Raises:
+            ValueError: If the two know chroma of different resolutions.
+        """
+        pixelcnn, refinement = (owners[part] for part in cls.PARTS)
+        if pixelcnn.stride != refinement.stride:
+            raise ValueError(
+                f"their chroma has strides {pixelcnn.stride} and {refinement.stride}; join runs of one stride"
+            )
+        return {**pixelcnn.hparams, "parts": list(cls.PARTS), "refinement": refinement.hparams["refinement"]}
+
     # Sampling and refinement (sections 3.2 and 3.3)
 
     def draw(self, luminance: Tensor, samples: int, guidance: Guidance, generator: torch.Generator | None) -> Tensor:
@@ -291,10 +305,5 @@ class PixColor(Colorizer):
         if part not in self.parts:
             raise ValueError(
                 f"a PixColor of {' and '.join(self.parts)} alone {what}; join it with a run that has the {part}: "
-                "python -m lightning_modules.pixcolor --help"
+                "python -m lightning_modules.join --help"
             )
-
-
-def resized_luminance(luminance: Tensor, size: tuple[int, int]) -> Tensor:
-    """Y of another size, `(B, 1, *size)`, from `(B, 1, H, W)`."""
-    return luminance if luminance.shape[2:] == size else resized(luminance.expand(-1, 3, -1, -1), size)[:, :1]

@@ -60,7 +60,7 @@ def test_a_photo_takes_the_colours_of_its_reference(checkpoints: Path, photos: P
         excess[name] = (pixels[..., 0] - pixels[..., 2]).mean()
         files[name] = (photos / "out" / "photo_sheet.png").read_bytes()
         record = json.loads((photos / "out" / "colorize.json").read_text())
-        assert record["reference"] == reference
+        assert record["references"] == [reference]
         assert len(record["coloured"]) == 1
     assert excess["red"] > 10
     assert excess["blue"] < -10
@@ -72,7 +72,7 @@ def test_without_a_reference_none_is_named_or_shown(checkpoints: Path, photos: P
     for arguments in ([], ["--reference", str(photos / "red.png")]):
         assert coloured(photos, checkpoints / "LRAC.ckpt", *arguments) == 0
         record = json.loads((photos / "out" / "colorize.json").read_text())
-        assert (record["reference"] is None) == (not arguments)
+        assert record["references"] == arguments[1:]
         widths.append(Image.open(photos / "out" / "photo_sheet.png").width)
     assert widths[1] - widths[0] >= 256 * 40 / 24, "a cell of 256 rows, as wide as the reference's aspect asks for"
 

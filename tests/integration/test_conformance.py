@@ -21,6 +21,12 @@ from tests.conftest import RandomPictures, colourful_pictures, quiet_trainer
 
 PIC_STAGES = "[{width:8,blocks:1},{width:16,stride:2,blocks:1,dilation:2}]"
 SMALL: dict[str, list[str]] = {
+    "Exemplar": [
+        "model=exemplar_tiny",
+        "model.resolution=16",
+        "model.colorization.width=4",
+        "model.transfer.width=4",
+    ],
     "LRAC": [
         "model=lrac_tiny",
         "model.resolution=16",
@@ -42,6 +48,7 @@ SMALL: dict[str, list[str]] = {
         "model.conditioning.width=8",
         "model.refinement.width=4",
     ],
+    "Welsh": ["model=welsh", "model.resolution=16"],
 }
 
 
@@ -58,11 +65,16 @@ def test_experiment_composes_and_its_model_is_known(experiment: str) -> None:
 
 
 def test_a_published_start_from_pretrained_weights_cannot_be_forgotten() -> None:
-    starts = ["lrac_imagenet", "lrac_lab_l2", "lrac_vgg16_grey", "lrac_voc", "pixcolor_coco", "pixcolor_imagenet"]
-    for experiment in starts:
+    starts = dict.fromkeys(
+        ["lrac_imagenet", "lrac_lab_l2", "lrac_vgg16_grey", "lrac_voc", "pixcolor_coco", "pixcolor_imagenet"],
+        "pretrained",
+    )
+    starts |= {"exemplar_imagenet": "pretrained.colorization", "exemplar_transfer_coco": "pretrained.encoder"}
+    for experiment, setting in starts.items():
         with initialize_config_module("configs", version_base="1.3"):
             config = compose("train", [f"+experiment={experiment}"])
-        assert OmegaConf.is_missing(config.model, "pretrained"), experiment
+        *path, name = setting.split(".")
+        assert OmegaConf.is_missing(OmegaConf.select(config.model, ".".join(path)) if path else config.model, name)
 
 
 @pytest.fixture(params=METHODS)
@@ -75,6 +87,25 @@ def colorizer(request: pytest.FixtureRequest) -> Colorizer:
     assert isinstance(method, Colorizer)
     assert type(method).__name__ == request.param
     return method.eval()
+
+
+@pytest.fixture
+def learner(colorizer: Colorizer) -> Colorizer:
+    """Each method that learns."""
+    if not learns(colorizer):
+        pytest.skip("learns nothing")
+    return colorizer
+
+
+def learns(colorizer: Colorizer) -> bool:
+    """Whether there is something to train."""
+    return any(value.requires_grad for value in colorizer.parameters())
+
+
+def needed(colorizer: Colorizer, pictures: int) -> Guidance:
+    """What a method cannot colour without: a reference for each picture, of another size than any of theirs."""
+    reference = to_float(colourful_pictures(pictures, 24, seed=1))[:, :, :19]
+    return Guidance(reference=reference if "reference" in colorizer.requires else None)
 
 
 def side_of(colorizer: Colorizer) -> int:
@@ -115,18 +146,19 @@ class Crash(pl.Callback):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_training_step_changes_weights_and_keeps_them_finite(colorizer: Colorizer, precision: str) -> None:
-    before = {name: value.clone() for name, value in colorizer.named_parameters()}
-    fit(colorizer.train(), steps=1, precision=precision)
-    assert all(value.isfinite().all() for value in colorizer.parameters())
-    assert any(not torch.equal(value, before[name]) for name, value in colorizer.named_parameters())
+def test_a_training_step_changes_weights_and_keeps_them_finite(learner: Colorizer, precision: str) -> None:
+    before = {name: value.clone() for name, value in learner.named_parameters()}
+    fit(learner.train(), steps=1, precision=precision)
+    assert all(value.isfinite().all() for value in learner.parameters())
+    assert any(not torch.equal(value, before[name]) for name, value in learner.named_parameters())
 
 
 @pytest.mark.parametrize("size", [(16, 16), (33, 47), (21, 8), (2, 2)])
 def test_colorize_keeps_size_range_and_luminance(colorizer: Colorizer, size: tuple[int, int]) -> None:
     rgb = to_float(colourful_pictures(2, 48))[:, :, : size[0], : size[1]]
     luminance = colorizer.luminance(rgb)
-    drawn = colorizer.colorize(luminance, samples=2, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    drawn = colorizer.colorize(luminance, samples=2, guidance=needed(colorizer, 2), generator=generator)
     assert drawn.shape == (2, 2, 3, *size)
     assert drawn.min() >= 0
     assert drawn.max() <= 1
@@ -140,7 +172,7 @@ def test_colorize_follows_its_generator(colorizer: Colorizer) -> None:
 
     def draw(seed: int, samples: int = 2) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return colorizer.colorize(luminance, samples=samples, generator=generator)
+        return colorizer.colorize(luminance, samples=samples, guidance=needed(colorizer, 1), generator=generator)
 
     first = draw(1)
     state = torch.random.get_rng_state()
@@ -152,7 +184,8 @@ def test_colorize_follows_its_generator(colorizer: Colorizer) -> None:
 
 def test_colorize_leaves_the_mode_as_it_was(colorizer: Colorizer) -> None:
     colorizer.train()
-    colorizer.colorize(torch.full((1, 1, 16, 16), 0.5), generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    colorizer.colorize(torch.full((1, 1, 16, 16), 0.5), guidance=needed(colorizer, 1), generator=generator)
     assert all(module.training for module in colorizer.modules())
 
 
@@ -169,6 +202,13 @@ def test_colorize_refuses_guidance_it_does_not_take(colorizer: Colorizer) -> Non
             colorizer.colorize(torch.zeros(1, 1, 8, 8), guidance=Guidance(**{name: torch.zeros(1)}))
 
 
+def test_colorize_refuses_guidance_of_another_number_of_pictures(colorizer: Colorizer) -> None:
+    for name in colorizer.accepts:
+        told = {**dict.fromkeys(colorizer.requires, torch.zeros(2, 3, 8, 8)), name: torch.zeros(3, 3, 8, 8)}
+        with pytest.raises(ValueError, match=f"2 pictures want as many of guidance by {name}, not 3"):
+            colorizer.colorize(torch.zeros(2, 1, 8, 8), guidance=Guidance(**told))
+
+
 def test_colorize_refuses_luminance_that_is_not_finite(colorizer: Colorizer) -> None:
     with pytest.raises(ValueError, match="not finite"):
         colorizer.colorize(torch.full((1, 1, 8, 8), torch.nan))
@@ -177,7 +217,8 @@ def test_colorize_refuses_luminance_that_is_not_finite(colorizer: Colorizer) -> 
 def test_works_under_bfloat16_autocast(colorizer: Colorizer) -> None:
     rgb = to_float(colourful_pictures(1, 16))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        drawn = colorizer.colorize(colorizer.luminance(rgb), generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        drawn = colorizer.colorize(colorizer.luminance(rgb), guidance=needed(colorizer, 1), generator=generator)
         assert drawn.dtype == torch.float32
         assert drawn.isfinite().all()
         if isinstance(colorizer, ExactLikelihood):
@@ -186,12 +227,12 @@ def test_works_under_bfloat16_autocast(colorizer: Colorizer) -> None:
 
 @pytest.mark.parametrize("step", [3, 4, 6])
 def test_resumed_training_ends_with_the_weights_of_uninterrupted_training(
-    colorizer: Colorizer, tmp_path: Path, step: int
+    learner: Colorizer, tmp_path: Path, step: int
 ) -> None:
-    start = {name: value.clone() for name, value in colorizer.state_dict().items()}
+    start = {name: value.clone() for name, value in learner.state_dict().items()}
 
     def fresh() -> Colorizer:
-        again = type(colorizer)(**colorizer.hparams)
+        again = type(learner)(**learner.hparams)
         again.load_state_dict(start)
         return again
 
@@ -208,7 +249,7 @@ def test_resumed_training_ends_with_the_weights_of_uninterrupted_training(
 
 
 def test_checkpoint_rebuilds_the_method_from_itself_alone(colorizer: Colorizer, tmp_path: Path) -> None:
-    fit(colorizer.train(), steps=1).save_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    fit(colorizer.train(), steps=int(learns(colorizer))).save_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     loaded = Colorizer.load(tmp_path)
     assert type(loaded) is type(colorizer)
     assert not loaded.training
@@ -218,7 +259,7 @@ def test_checkpoint_rebuilds_the_method_from_itself_alone(colorizer: Colorizer, 
 
 def test_damaged_checkpoints_are_named(colorizer: Colorizer, tmp_path: Path) -> None:
     whole = tmp_path / "whole.ckpt"
-    fit(colorizer.train(), steps=1).save_checkpoint(whole)
+    fit(colorizer.train(), steps=int(learns(colorizer))).save_checkpoint(whole)
     cut = tmp_path / "cut.ckpt"
     cut.write_bytes(whole.read_bytes()[:-100])
     other = tmp_path / "other.ckpt"
@@ -231,7 +272,7 @@ def test_damaged_checkpoints_are_named(colorizer: Colorizer, tmp_path: Path) -> 
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         Colorizer.load(tmp_path / "nowhere")
     weights = torch.load(whole, weights_only=True)
-    weights["state_dict"].popitem()
+    weights["state_dict"] = {"of.another": torch.zeros(1)}
     torch.save(weights, whole)
     with pytest.raises(ValueError, match="does not fit"):
         Colorizer.load(whole)

@@ -12,6 +12,7 @@ from datamodules.cifar10 import CIFAR10
 from datamodules.photos import Photos
 from datamodules.picture_set import Visit
 from tests.conftest import colourful_pictures
+from tests.unit.test_picture_set import sharded
 
 
 def photos(root: Path | None = None, seed: int = 0, resolution: int = 16) -> Photos:
@@ -113,6 +114,7 @@ def test_cifar10_reads_a_folder(tmp_path: Path) -> None:
     assert not training & validation
     test = list(module.test_dataloader())
     assert torch.cat([batch["label"] for batch in test]).tolist() == [0, 0, 1, 1]
+    assert module.test.labels == [0, 0, 1, 1]
     assert torch.equal(torch.cat([batch["rgb"] for batch in test])[:2], colourful_pictures(2, 32))
 
 
@@ -147,6 +149,16 @@ def test_cifar10_reads_what_torchvision_downloads(tmp_path: Path, monkeypatch: p
     assert next(iter(module.test_dataloader()))["label"].tolist() == [5, 9]
     seen = torch.cat([module.training.rgb, module.validation.rgb])  # type: ignore[attr-defined]
     assert sorted(map(str, seen.tolist())) == sorted(map(str, pictures[:-2].tolist()))
+
+
+def test_labels_of_shards_are_those_of_the_pictures(tmp_path: Path) -> None:
+    for name in ("cat", "ship"):
+        save_pictures(tmp_path / "classes" / name, 3)
+    save_pictures(tmp_path / "plain", 5)
+    labelled = sharded(tmp_path / "classes", tmp_path / "labelled")
+    assert labelled.labels == [labelled.at(number)["label"] for number in range(4)]
+    assert set(labelled.labels) == {0, 1}
+    assert sharded(tmp_path / "plain", tmp_path / "unlabelled").labels is None
 
 
 def test_cifar10_says_where_it_looked(tmp_path: Path) -> None:

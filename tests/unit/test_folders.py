@@ -129,6 +129,25 @@ def test_pictures_that_are_not_there_are_listed(tmp_path: Path) -> None:
         Folder(tmp_path, ["2", "3"])
 
 
+def test_pictures_of_one_folder_have_one_label(tmp_path: Path) -> None:
+    fill(tmp_path, ["ship/a.png", "cat/b.png", "ship/images/c.png", "cat/d.png", "e.png"])
+    folder = Folder(tmp_path)
+    assert folder.labels is not None
+    by_key = dict(zip(folder.keys, folder.labels, strict=True))
+    assert by_key["b"] == by_key["d"]
+    assert len(set(by_key.values())) == 4
+    assert Folder(tmp_path, ["a", "d"]).labels == [by_key["a"], by_key["d"]]
+    assert "label" not in folder.at(0), "a number that no network knows"
+    assert Folder(tmp_path / "cat").labels is None
+
+
+def test_labels_of_pictures_with_predictions_are_those_of_the_pictures(tmp_path: Path) -> None:
+    pictures = predicted(tmp_path, ["x/a.png", "y/b.png", "x/c.png"], ["c.png", "b.png"], "leave_out")
+    assert pictures.keys == ["b", "c"]
+    assert pictures.labels == [1, 0]
+    assert predicted(tmp_path / "plain", ["a.png"], ["a.png"]).labels is None
+
+
 def test_imagenets_classes_are_labels(tmp_path: Path) -> None:
     classes = [f"n{number:08}" for number in range(7, 1007)]
     for name in reversed(classes):

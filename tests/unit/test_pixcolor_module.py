@@ -17,10 +17,11 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from datamodules.base import PictureDataModule
 from datamodules.cifar10 import SmallPictures
+from lightning_modules import METHODS
+from lightning_modules import join as command
 from lightning_modules.color import to_float
 from lightning_modules.colorizer import Colorizer
 from lightning_modules.guidance import Guidance
-from lightning_modules.pixcolor import __main__ as command
 from lightning_modules.pixcolor import module
 from lightning_modules.pixcolor.module import PixColor
 from tests.conftest import colourful_pictures, quiet_trainer
@@ -168,7 +169,7 @@ def test_likelihood_refuses_other_resolutions(height: int, width: int) -> None:
 
 def test_what_a_refinement_alone_cannot_do_is_refused_in_a_sentence() -> None:
     model = small_pixcolor(parts=["refinement"])
-    remedy = r"join it with a run that has the pixelcnn: python -m lightning_modules\.pixcolor --help$"
+    remedy = r"join it with a run that has the pixelcnn: python -m lightning_modules\.join --help$"
     with pytest.raises(ValueError, match=rf"^a PixColor of refinement alone has no likelihood; {remedy}"):
         model.bits_per_dim(torch.rand(1, 3, 16, 16))
     with pytest.raises(ValueError, match=rf"^a PixColor of refinement alone cannot draw colours; {remedy}"):
@@ -476,9 +477,9 @@ def test_joined_runs_draw_with_the_one_and_refine_with_the_other(
 ) -> None:
     pixelcnn, refinement, paths = saved_parts(tmp_path)
     out = str(tmp_path / "folder" / "whole.ckpt")
-    monkeypatch.setattr(sys, "argv", ["pixcolor", *(paths[::-1] if swapped else paths), "--out", out])
+    monkeypatch.setattr(sys, "argv", ["join", *(paths[::-1] if swapped else paths), "--out", out])
     command.main()
-    assert capsys.readouterr().out == f"both parts: {out}\n"
+    assert capsys.readouterr().out == f"all parts: {out}\n"
     whole = Colorizer.load(out)
     assert isinstance(whole, PixColor)
     assert whole.parts == ("pixelcnn", "refinement")
@@ -503,10 +504,10 @@ def test_runs_that_do_not_belong_together_are_refused_in_a_sentence(
         ([first, first], f"2 of {first} and {first} have a pixelcnn; give one run with each part"),
         ([other, other], f"0 of {other} and {other} have a pixelcnn; give one run with each part"),
         ([first, absent], f"there is no checkpoint at {absent}; give a .ckpt file or a run's directory"),
-        ([classifier, other], f"{classifier} holds GreyClassification; give a run of PixColor"),
+        ([classifier, other], f"{classifier} holds GreyClassification; give a run of {' or '.join(METHODS)}"),
         ([first, other], "their chroma has strides 8 and 4; join runs of one stride"),
     ):
-        monkeypatch.setattr(sys, "argv", ["pixcolor", *runs, "--out", str(tmp_path / "whole.ckpt")])
+        monkeypatch.setattr(sys, "argv", ["join", *runs, "--out", str(tmp_path / "whole.ckpt")])
         with pytest.raises(SystemExit) as caught:
             command.main()
         assert caught.value.code == f"error: {sentence}"

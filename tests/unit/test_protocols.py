@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
 
 from configs.command import config_names
 from datamodules.splits import SHA256, keys_of
@@ -25,10 +27,20 @@ def test_the_hash_follows_what_changes_a_score() -> None:
         {"exclude_grey": False},
         {"luminance_source": "original"},
         {"seed": 1},
+        {"guidance": "truth"},
+        {"guidance": "same_class"},
+        {"guidance": "hints:1"},
+        {"guidance": "hints:10"},
     ]
     hashes = {replace(PROTOCOL, **change).hash for change in changes}  # type: ignore[arg-type]
     assert len(hashes | {PROTOCOL.hash}) == len(changes) + 1
     assert replace(PROTOCOL, bin_width=1).hash == PROTOCOL.hash
+
+
+def test_the_command_line_can_give_hints() -> None:
+    with initialize_config_module("configs", version_base="1.3"):
+        config = compose("evaluate", ["protocol=folder", "protocol.guidance=hints:10"])
+    assert instantiate(config.protocol, _convert_="all").guidance == "hints:10"
 
 
 def test_the_hash_can_be_computed_from_a_record() -> None:
@@ -97,6 +109,7 @@ def test_mistakes_in_a_protocol_are_named() -> None:
             replace(PROTOCOL, **change)
     with pytest.raises(ValueError, match="resized or original"):
         replace(PROTOCOL, luminance_source="mine")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="null or truth"):
-        replace(PROTOCOL, guidance="reference")  # type: ignore[arg-type]
+    for guidance in ("reference", "", "hints", "hints:", "hints:-1", "hints:010", "hints:2.5", "truth:1", "truth\n"):
+        with pytest.raises(ValueError, match=r"should be null, truth, same_class, other_class or hints:N"):
+            replace(PROTOCOL, guidance=guidance)
     assert installed("nobodys") is None

@@ -1,0 +1,1 @@
+"""Welsh: Welsh, Ashikhmin and Mueller, "Transferring Color to Greyscale Images", SIGGRAPH 2002."""
