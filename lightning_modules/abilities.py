@@ -43,12 +43,15 @@ class Stylization(Protocol):
 
 @runtime_checkable
 class Divisible(Protocol):
-    """What a method has besides whose networks can learn in runs of their own: see `lightning_modules.join`."""
+    """What a method has besides whose networks can learn in runs of their own, for `lightning_modules.join`.
 
-    parts: tuple[str, ...]
-    """Those that this module has. All weights and settings of another's part are named after it, but for the first."""
+    The weights of a part, but for the first, all lie in the submodule of its name.
+    """
+
     PARTS: ClassVar[tuple[str, ...]]
-    """All that there are."""
+    """All parts that there are."""
+    parts: tuple[str, ...]
+    """Those that this module has."""
 
     @classmethod
     def joined_settings(cls, owners: Mapping[str, Self]) -> dict[str, Any]:

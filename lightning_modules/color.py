@@ -42,7 +42,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of R, G and B in [0, 1], as torchvision's weights expect pictures to be normalised."""
 LARGEST_BAND = 2**24
 
-Conversion = TypeVar("Conversion", bound=Callable[..., Tensor])
+Conversion = TypeVar("Conversion", bound=Callable[..., Any])
 
 
 def full_precision(function: Conversion) -> Conversion:
@@ -56,7 +56,7 @@ def full_precision(function: Conversion) -> Conversion:
         return value.float()
 
     @wraps(function)
-    def in_full_precision(*arguments: Any, **keywords: Any) -> Tensor:
+    def in_full_precision(*arguments: Any, **keywords: Any) -> Any:
         device = next(value.device for value in (*arguments, *keywords.values()) if isinstance(value, Tensor))
         off = torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
         with off:

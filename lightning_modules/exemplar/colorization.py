@@ -6,6 +6,7 @@ Priors", SIGGRAPH 2017, whose PyTorch weights fit it.
 
 import re
 from itertools import pairwise
+from math import ceil
 
 import torch
 import torch.nn.functional as F
@@ -89,21 +90,22 @@ class ColorizationNetwork(nn.Module):
         self.to(memory_format=torch.channels_last)  # as bfloat16 convolutions want it
 
     def features(self, luminance: Tensor, hints: Tensor) -> tuple[Tensor, Tensor]:
-        """The maps of blocks 8 and 10; see `forward`."""
-        seen = torch.cat(
-            [(luminance - LUMINANCE_CENTRE) / LUMINANCE_SCALE, hints[:, :2] / CHROMA_SCALE, hints[:, 2:]], dim=1
-        )
-        maps = [self.blocks["1"](seen)]
+        """The maps of block 8, `(B, 4 width, H / 4, W / 4)`, rounded up, and of block 10, `(B, 2 width, H, W)`."""
+        height, width = luminance.shape[2:]
+        padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
+        luminance = (F.pad(luminance, padding, mode="replicate") - LUMINANCE_CENTRE) / LUMINANCE_SCALE
+        hints = F.pad(hints, padding)
+        maps = [self.blocks["1"](torch.cat([luminance, hints[:, :2] / CHROMA_SCALE, hints[:, 2:]], dim=1))]
         for number in ("2", "3", "4"):
             maps.append(self.blocks[number](maps[-1][:, :, ::2, ::2]))
         features = maps.pop()
         for number in ("5", "6", "7"):
             features = self.blocks[number](features)
-        eighth = features
+        quarter = features
         for number in ("8", "9", "10"):
             features = self.blocks[number](self.enlarge[number](features) + self.skips[number](maps.pop()))
-            eighth = features if number == "8" else eighth
-        return eighth, features
+            quarter = features if number == "8" else quarter
+        return quarter[:, :, : ceil(height / 4), : ceil(width / 4)], features[:, :, :height, :width]
 
     def chroma(self, features: Tensor) -> Tensor:
         """Lab a and b, in float32, of block 10's map."""
@@ -120,10 +122,7 @@ class ColorizationNetwork(nn.Module):
         Returns:
             Lab a and b, `(B, 2, H, W)` in -110..110, in float32 even under autocast.
         """
-        height, width = luminance.shape[2:]
-        padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
-        luminance, hints = F.pad(luminance, padding, mode="replicate"), F.pad(hints, padding)
-        return self.chroma(self.features(luminance, hints)[1])[:, :, :height, :width]
+        return self.chroma(self.features(luminance, hints)[1])
 
 
 def block(channels: list[int], dilation: int = 1) -> nn.Sequential:
@@ -165,15 +164,15 @@ def begin_with_colorizer(network: ColorizationNetwork, path: str) -> None:
 
     Raises:
         OSError: If there is no such file or run, or nothing can be fetched.
-        ValueError: If it is something else, or its first four blocks do not fit.
+        ValueError: If it is something else, or does not fit.
     """
     found, own = renamed(read_weights(path, COLORFUL_IMAGE_COLORIZATION)), network.state_dict()
-    first = found.get("blocks.1.0.weight")
+    first, wanted = found.get("blocks.1.0.weight"), [name for name in own if not name.startswith("classes.")]
     if first is not None and first.shape[1] == 1:  # it sees luminance alone, and its later blocks are others
-        found = {name: value for name, value in found.items() if name.startswith(tuple(f"blocks.{n}." for n in "1234"))}
+        wanted = [name for name in own if name.startswith(("blocks.1.", "blocks.2.", "blocks.3.", "blocks.4."))]
+        found = {name: value for name, value in found.items() if name in wanted}
         found["blocks.1.0.weight"] = F.pad(first, (0, 0, 0, 0, 0, 3))
     taken = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
-    wanted = [name for name in own if name.startswith(tuple(f"blocks.{n}." for n in "1234"))]
     absent = [name for name in wanted if name not in taken and not name.endswith("num_batches_tracked")]
     if absent or not all(value.isfinite().all() for value in taken.values()):
         raise ValueError(

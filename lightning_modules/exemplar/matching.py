@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_modules.color import full_precision
+
 EPSILON = 1e-5
 """Added to variances."""
 SMALLEST_EIGENVALUE = 1e-5
@@ -47,12 +49,14 @@ def adain(features: Tensor, reference: Description) -> Tensor:
     return torch.addcmul(reference[0] - mean * scale, features, scale)
 
 
+@full_precision
 def coloring(features: Tensor) -> Description:
     """Mean of each channel, and the square root of their covariance, `(..., C, C)`."""
     mean = features.mean(dim=-1, keepdim=True)
     return mean, power(covariance(features - mean), 0.5)
 
 
+@full_precision
 def wct(features: Tensor, reference: Description) -> Tensor:
     """Whitening and colouring transform (Li et al. 2017), with which Figure 11 compares; it ends in the input's range.
 
@@ -61,8 +65,7 @@ def wct(features: Tensor, reference: Description) -> Tensor:
     centred = features - features.mean(dim=-1, keepdim=True)
     whitening = power(covariance(centred) + torch.eye(centred.shape[-2], device=centred.device), -0.5)
     matched = reference[1] @ (whitening @ centred) + reference[0]
-    least, largest = features.aminmax()
-    return matched.clamp(least, largest)
+    return matched.clamp(features.amin(dim=(-2, -1), keepdim=True), features.amax(dim=(-2, -1), keepdim=True))
 
 
 def covariance(centred: Tensor) -> Tensor:

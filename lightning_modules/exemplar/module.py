@@ -163,41 +163,37 @@ class Exemplar(Colorizer):
 
     # Training (sections 3.2 and 4.1)
 
-    def completion_loss(self, rgb: Tensor, hints: Tensor) -> Tensor:
-        """How well the colourisation sub-net completes the hints' chroma to that of RGB in [0, 1] (equation 2)."""
-        lab = rgb_to_lab(rgb)
+    def completion_loss(self, lab: Tensor, hints: Tensor) -> Tensor:
+        """How well the colourisation sub-net completes the hints to CIELab, `(B, 3, H, W)` (equation 2)."""
         luminance, chroma = lab[:, :1], lab[:, 1:]
-        eighth, features = self.colorization.features(luminance, hints)
+        quarter, features = self.colorization.features(luminance, hints)
         numbers = self.loss
         predicted = self.colorization.chroma(features)
         loss = masked_huber(predicted, chroma, hints[:, 2:], numbers["hint_weight"], numbers["huber_delta"])
         if numbers["class_weight"] > 0:
-            logits = self.colorization.classes(eighth).float()
+            logits = self.colorization.classes(quarter).float()
             loss = loss + numbers["class_weight"] * F.cross_entropy(logits, class_of(chroma))
         return loss
 
     def reconstruction_loss(self, rgb: Tensor) -> Tensor:
         """How well the decoder redraws RGB in [0, 1], by pixels and by relu4_1 (section 4.1)."""
-        redrawn = self.transfer.reconstruct(rgb).float()
-        with torch.no_grad():
-            wanted = self.transfer.encoder(rgb).float()
+        redrawn, wanted = (each.float() for each in self.transfer.reconstruct(rgb))
         numbers = self.loss
         perceptual = F.mse_loss(self.transfer.encoder(redrawn).float(), wanted)
         return numbers["reconstruction_weight"] * F.mse_loss(redrawn, rgb) + numbers["perceptual_weight"] * perceptual
 
-    def training_hints(self, rgb: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Hints for RGB in [0, 1] as training has them: patches of its own chroma."""
-        size = (rgb.shape[2], rgb.shape[3])
-        patches = random_patches(len(rgb), size, self.hints["sides"], generator, rgb.device)
-        return reveal(rgb_to_lab(rgb)[:, 1:], patches)
+    def training_hints(self, lab: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Hints for CIELab, `(B, 3, H, W)`, as training has them: patches of its own chroma."""
+        size = (lab.shape[2], lab.shape[3])
+        return reveal(lab[:, 1:], random_patches(len(lab), size, self.hints["sides"], generator, lab.device))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Huber loss of completed chroma, and how well pictures are redrawn: the sub-nets share no trained weights."""
         rgb, losses = to_float(batch["rgb"]), {}
         if "colorization" in self.parts:
-            empty = self.current_epoch >= self.hints["empty_from_epoch"]
-            hints = no_hints(rgb) if empty else self.training_hints(rgb, None)
-            losses["automatic" if empty else "hinted"] = self.completion_loss(rgb, hints)
+            lab, empty = rgb_to_lab(rgb), self.current_epoch >= self.hints["empty_from_epoch"]
+            hints = no_hints(lab) if empty else self.training_hints(lab, None)
+            losses["automatic" if empty else "hinted"] = self.completion_loss(lab, hints)
         if "transfer" in self.parts:
             losses["reconstruction"] = self.reconstruction_loss(padded(rgb))
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
@@ -207,9 +203,9 @@ class Exemplar(Colorizer):
         """Log the losses with hints that are the same every time, without, and of redrawing; and their sum."""
         rgb, losses = to_float(batch["rgb"]), {}
         if "colorization" in self.parts:
-            generator = torch.Generator(rgb.device).manual_seed(batch_idx)
-            losses["hinted"] = self.completion_loss(rgb, self.training_hints(rgb, generator))
-            losses["automatic"] = self.completion_loss(rgb, no_hints(rgb))
+            lab, generator = rgb_to_lab(rgb), torch.Generator(rgb.device).manual_seed(batch_idx)
+            losses["hinted"] = self.completion_loss(lab, self.training_hints(lab, generator))
+            losses["automatic"] = self.completion_loss(lab, no_hints(lab))
         if "transfer" in self.parts:
             losses["reconstruction"] = self.reconstruction_loss(padded(rgb))
         losses["loss"] = torch.stack([*losses.values()]).sum()
@@ -246,17 +242,22 @@ class Exemplar(Colorizer):
     def joined_settings(cls, owners: Mapping[str, Self]) -> dict[str, Any]:
         """Those of the colourisation sub-net's run, with what concerns the transfer sub-net from the other."""
         first, second = (owners[part].hparams for part in cls.PARTS)
+        redrawing = {name: second["loss"][name] for name in ("reconstruction_weight", "perceptual_weight")}
         return {
             **first,
             "parts": list(cls.PARTS),
             "transfer": second["transfer"],
             "pretrained": {**first["pretrained"], "encoder": second["pretrained"]["encoder"]},
+            "loss": {**first["loss"], **redrawing},
+            "optimization": {**first["optimization"], "transfer": second["optimization"]["transfer"]},
         }
 
     # The pipeline (sections 3 and 4.1)
 
     def draw(self, luminance: Tensor, samples: int, guidance: Guidance, generator: torch.Generator | None) -> Tensor:
         """Colour by hints and, if there is a reference, by patches of the chroma that it suggests."""
+        if guidance.given() - {"hints"}:
+            self.require_transfer(guidance)
         size = self.seen_size(luminance)
         small = 100 * resized_luminance(luminance / 100, size)
         given = no_hints(small) if guidance.hints is None else reduced(guidance.hints, size)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_modules.exemplar.encoder import LEVELS, Encoder, Skip, convolution
 from lightning_modules.exemplar.matching import MATCHINGS, describe, match
+from lightning_modules.resize import resized
 
 PLACES = ("encoder", "skips", "decoder")
 MULTIPLE = 16
@@ -32,22 +33,13 @@ class Decoder(nn.Module):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
-        self.before = nn.ModuleDict(
-            {
-                "4": convolution(8 * width, 4 * width),
-                "3": convolution(4 * width, 2 * width),
-                "2": convolution(2 * width, width),
-                "1": convolution(width, 3),
-            }
-        )
-        self.after = nn.ModuleDict(
-            {
-                "4": nn.ModuleList([convolution((4 + 4 + 4) * width, 4 * width)])
-                + [convolution(4 * width, 4 * width) for _ in range(2)],
-                "3": nn.ModuleList([convolution((2 + 2 + 2) * width, 2 * width)]),
-                "2": nn.ModuleList([convolution((1 + 1 + 1) * width, width)]),
-            }
-        )
+        self.before, self.after = nn.ModuleDict(), nn.ModuleDict()
+        for level, (wide, narrow, layers) in {4: (8, 4, 3), 3: (4, 2, 1), 2: (2, 1, 1)}.items():
+            wide, narrow = wide * width, narrow * width
+            self.before[f"{level}"] = convolution(wide, narrow)
+            joined = [convolution(channels * narrow, narrow) for channels in (3, 1, 1)[:layers]]
+            self.after[f"{level}"] = nn.Sequential(*(part for each in joined for part in (each, nn.ReLU(inplace=True))))
+        self.before["1"] = convolution(width, 3)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -60,13 +52,9 @@ class Decoder(nn.Module):
         features = self.before[f"{number}"](features)
         if skip is None:
             return features
-        enlarged = [F.interpolate(each, scale_factor=2, mode="nearest") for each in (F.relu(features), skip.pooled)]
-        features = torch.cat([*enlarged, skip.detail], dim=1)
-        layers = self.after[f"{number}"]
-        assert isinstance(layers, nn.ModuleList)
-        for layer in layers:
-            features = F.relu(layer(features), inplace=True)
-        return features
+        both = (F.interpolate(each, scale_factor=2, mode="nearest") for each in (F.relu(features), skip.pooled))
+        joined: Tensor = self.after[f"{number}"](torch.cat([*both, skip.detail], dim=1))
+        return joined
 
 
 class TransferNetwork(nn.Module):
@@ -120,12 +108,17 @@ class TransferNetwork(nn.Module):
                 features = visit(f"decoder {number - 1}", features)
         return features
 
-    def reconstruct(self, rgb: Tensor) -> Tensor:
-        """The picture redrawn as it is: what the decoder learns. RGB, of sides that are multiples of 16."""
-        return self.decode(*self.encode(rgb, unchanged), unchanged)
+    def reconstruct(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """The picture redrawn as it is, which the decoder learns, not clipped; and relu4_1 of the picture.
+
+        Args:
+            rgb: In [0, 1], `(B, 3, H, W)`, of sides that are multiples of 16.
+        """
+        features, skips = self.encode(rgb, unchanged)
+        return self.decode(features, skips, unchanged), features
 
     def describe(self, reference: Tensor, labels: Tensor | None) -> dict[str, Any]:
-        """What is kept of a reference: the statistics at each place. Both as in `forward`, but padded."""
+        """What is kept of a reference, of sides that are multiples of 16, as its labels': the statistics at each place."""
         found = {}
 
         def note(place: str, features: Tensor) -> Tensor:
@@ -157,11 +150,13 @@ class TransferNetwork(nn.Module):
             RGB in [0, 1], `(B, 3, H, W)`, in float32 even under autocast.
         """
         height, width = content.shape[2:]
+        rows, columns = (max(1, round(side / MULTIPLE)) * MULTIPLE for side in reference.shape[2:])
+        reference = resized(reference, (rows, columns))  # padded, its border would count more than it shows
         if labels is None or reference_labels is None:
             labels = reference_labels = None
         else:
             labels, reference_labels = laid_over(content, labels), laid_over(reference, reference_labels)
-        described = self.describe(padded(reference), reference_labels)
+        described = self.describe(reference, reference_labels)
 
         def blend(place: str, features: Tensor) -> Tensor:
             if place not in described:

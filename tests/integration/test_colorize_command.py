@@ -1,4 +1,4 @@
-"""colorize.py behind a photo whose colours to follow."""
+"""colorize.py by references, hints and labels, and with settings compared."""
 
 import json
 from pathlib import Path
@@ -9,18 +9,23 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from PIL import Image
+from skimage.color import rgb2lab
+from torch import Tensor
 
 import colorize
 from evaluation.report.sheet import to_image
+from lightning_modules.color import lab_to_rgb
+from lightning_modules.exemplar.module import Exemplar
+from lightning_modules.guidance import Guidance
 from tests.conftest import colourful_pictures, quiet_trainer
 from tests.integration.test_conformance import SMALL
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `LRAC.ckpt`, which takes references, and `PIC.ckpt`, which does not; neither was trained."""
+    """A folder with `LRAC.ckpt` and `Exemplar.ckpt`, which take references, and `PIC.ckpt`; none was trained."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    for name in ("LRAC", "PIC"):
+    for name in ("Exemplar", "LRAC", "PIC"):
         with initialize_config_module("configs", version_base="1.3"):
             config = compose("train", SMALL[name])
         trainer = quiet_trainer()
@@ -110,3 +115,92 @@ def test_pictures_are_coloured_alike_however_the_global_generator_stands(checkpo
         assert coloured(photos, checkpoints / "LRAC.ckpt", "--reference", str(photos / "red.png")) == 0
         written.append((photos / "out" / "photo_0.png").read_bytes())
     assert written[0] == written[1]
+
+
+def test_hints_colour_their_places(checkpoints: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(
+        self: Exemplar, luminance: Tensor, samples: int, guidance: Guidance, generator: torch.Generator | None
+    ) -> Tensor:
+        assert guidance.hints is not None
+        return lab_to_rgb(torch.cat([luminance, guidance.hints[:, :2]], dim=1)).unsqueeze(1)
+
+    monkeypatch.setattr(Exemplar, "draw", draw)
+    layer = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    layer.putpixel((20, 25), (40, 40, 200, 255))
+    layer.save(photos / "layer.png")
+    hints = ["--hint", "4,7,#cc3333", "--hint-picture", str(photos / "layer.png")]
+    assert coloured(photos, checkpoints / "Exemplar.ckpt", *hints) == 0
+    made = rgb2lab(np.asarray(Image.open(photos / "out" / "photo_0.png")) / 255.0)[..., 1:]
+    coloured_places = {
+        (int(x), int(y)) for y, x in zip(*np.nonzero(np.hypot(*made.transpose(2, 0, 1)) > 8), strict=True)
+    }
+    assert coloured_places == {(4, 7), (20, 25)}
+    assert made[7, 4, 0] > 8, "red"
+    assert made[25, 20, 1] < -8, "blue"
+    record = json.loads((photos / "out" / "colorize.json").read_text())
+    assert record["hints"] == ["4,7,#cc3333", str(photos / "layer.png")]
+
+
+def test_several_references_and_compared_settings_make_a_row_and_a_picture_each(
+    checkpoints: Path, photos: Path
+) -> None:
+    several = ["--reference", str(photos / "red.png"), "--reference", str(photos / "blue.png")]
+    line = [*several, "--compare", "refined=false", "--compare", "transfer.matching=wct"]
+    assert coloured(photos, checkpoints / "Exemplar.ckpt", *line) == 0
+    record = json.loads((photos / "out" / "colorize.json").read_text())
+    names = [Path(file).name for file in record["coloured"][0]["files"]]
+    settings = ["", "refined=false_", "transfer.matching=wct_"]
+    assert names == [f"photo_{s}{r}_0.png" for s in settings for r in ("red", "blue")] + ["photo_sheet.png"]
+    assert record["compared"] == ["refined=false", "transfer.matching=wct"]
+    contents = [(photos / "out" / name).read_bytes() for name in names]
+    assert len(set(contents)) == len(contents), "every setting and every reference matters"
+    assert Image.open(photos / "out" / "photo_sheet.png").height > 6 * 256
+
+
+def test_a_photo_in_colour_is_restyled(checkpoints: Path, photos: Path) -> None:
+    line = ["--reference", str(photos / "red.png"), "--stylize"]
+    assert coloured(photos, checkpoints / "Exemplar.ckpt", *line) == 0
+    luminance = [
+        rgb2lab(np.asarray(Image.open(path).convert("RGB")) / 255.0)[..., 0]
+        for path in (photos / "photo.png", photos / "out" / "photo_0.png")
+    ]
+    assert np.abs(luminance[0] - luminance[1]).mean() > 2, "light and shade are the reference's too"
+
+
+def test_label_maps_change_what_follows_what(checkpoints: Path, photos: Path) -> None:
+    half = np.zeros((32, 32), dtype=np.uint8)
+    half[:, 16:] = 1
+    Image.fromarray(half).save(photos / "half.png")
+    Image.fromarray(half[:24, :]).save(photos / "reference_half.png")
+    line = ["--reference", str(photos / "red.png"), "--set", "refined=false"]
+    labels = ["--labels", str(photos / "half.png"), "--reference-labels", str(photos / "reference_half.png")]
+    written = []
+    for arguments in (line, [*line, *labels]):
+        assert coloured(photos, checkpoints / "Exemplar.ckpt", *arguments) == 0
+        written.append((photos / "out" / "photo_0.png").read_bytes())
+    assert written[0] != written[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "sentence"),
+    [
+        ("PIC", ["--stylize", "--reference", "red.png"], "PIC cannot follow a reference"),
+        ("LRAC", ["--stylize", "--reference", "red.png"], "LRAC cannot restyle photos in colour"),
+        ("Exemplar", ["--stylize"], "--stylize wants a photo whose colours to take"),
+        ("LRAC", ["--hint", "1,1,#123456"], "LRAC cannot follow hints; leave --hint and --hint-picture out"),
+        ("Exemplar", ["--compare", "refined"], "--set and --compare take NAME=VALUE"),
+        ("Exemplar", ["--set", "refines=false"], "Exemplar has no refines; it has "),
+    ],
+)
+def test_a_mistake_is_answered_before_a_photo_is_coloured(
+    checkpoints: Path,
+    photos: Path,
+    method: str,
+    arguments: list[str],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = [str(photos / each) if each.endswith(".png") else each for each in arguments]
+    assert coloured(photos, checkpoints / f"{method}.ckpt", *arguments) == 1
+    assert sentence in capsys.readouterr().err
+    assert not (photos / "out").exists()
