@@ -228,6 +228,12 @@ MEASURES: dict[str, Measure] = {
         "How often VGG-16 has the picture's class among its best five (Zhang et al. 2016, section 3.1).",
         mean_over="pictures",
     ),
+    "visual_turing_test": Measure(
+        "Raters fooled", "%", "higher", ("fooled", "pictures"), lambda shares, count: 100 * mean(shares, count),
+        "How often people take the picture for the true one when they see both; 50 is perfect (Guadarrama et al. 2017, "
+        "section 4). From python -m evaluation.vtt.",
+        mean_over="pictures",
+    ),
 }  # fmt: skip
 
 

@@ -228,7 +228,7 @@ def killed_as_error(loader: Iterable[Any]) -> Iterator[Any]:
 
 def unavailable(entry: Entry, rules: ScoringProtocol) -> dict[str, str]:
     """The protocol's measures that this entry cannot have, and why."""
-    reasons = {}
+    reasons = {"visual_turing_test": "people judge it: python -m evaluation.vtt"}
     if not likelihood_of(entry.colorizer):
         reasons["bits_per_dim"] = f"{entry.method} has no exact likelihood"
     if entry.samples < 2:

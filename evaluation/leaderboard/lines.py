@@ -53,7 +53,6 @@ class Line:
 
 
 PUBLISHED_ONLY = {
-    "visual_turing_test": Column("visual_turing_test", "Raters fooled", "%", "higher"),
     "mean_intersection_over_union": Column("mean_intersection_over_union", "Mean IoU", "%", "higher"),
     "seconds": Column("seconds", "Time", "s", "lower"),
 }

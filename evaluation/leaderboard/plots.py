@@ -69,24 +69,32 @@ def plots(rows: Sequence[Curves], quality: Column | None) -> list[Plot]:
         quality: The measure that ranks the table, to set against diversity.
     """
     drawn = [
-        Plot(title, caption, _svg(title, draw, having))
+        Plot(title, caption, to_svg(title, partial(draw, rows=having)))
         for curve, title, caption, draw in CURVES
         if (having := [row for row in rows if curve in row.curves and row.curves[curve].get("samples") != [1]])
     ]
     if quality and (both := [row for row in rows if {"ms_ssim", quality.measure} <= row.metrics.keys()]):
         title = f"{quality.title} against diversity"
         caption = "MS-SSIM is 1 where all samples of a picture are alike: diverse methods stand on the left."
-        drawn.append(Plot(title, caption, _svg(title, partial(_quality_against_diversity, quality=quality), both)))
+        draw_both = partial(_quality_against_diversity, rows=both, quality=quality)
+        drawn.append(Plot(title, caption, to_svg(title, draw_both)))
     return drawn
 
 
-def _svg(title: str, draw: Callable[[Any, Sequence[Curves]], None], rows: Sequence[Curves]) -> Markup:
+def to_svg(title: str, draw: Callable[[Any], None], size: tuple[float, float] = (4.6, 2.9)) -> Markup:
+    """What is drawn on a figure, as SVG for a page.
+
+    Args:
+        title: For those who cannot see it.
+        draw: On matplotlib's figure, in `INK` and other colours.
+        size: Of the figure in inches; the page may show it larger.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
-        figure = Figure(figsize=(4.6, 2.9), layout="constrained")
-        draw(figure, rows)
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
         for axes in figure.axes:
             axes.grid(alpha=0.15, color=INK, linewidth=0.6)
             axes.set_axisbelow(True)
@@ -192,7 +200,7 @@ def _error_bar(score: dict[str, Any]) -> list[list[float]] | None:
     return [[max(value - low, 0)], [max(high - value, 0)]]
 
 
-CURVES: tuple[tuple[str, str, str, Callable[[Any, Sequence[Curves]], None]], ...] = (
+CURVES: tuple[tuple[str, str, str, Callable[..., None]], ...] = (
     (
         "cumulative_error",
         "Cumulative error",

@@ -79,6 +79,7 @@ SHAPES: dict[str, dict[str, Shape]] = {
         "description": TEXT,
         "measures": TEXTS,
         "keys_sha256": optional(TEXT),
+        "published": optional(TEXT),
         "seed": COUNT,
         "hash": TEXT,
     },

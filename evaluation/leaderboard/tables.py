@@ -237,11 +237,14 @@ class Table:
         if not self.beside_published:
             return []
         papers = published_papers()
+        other = self.protocol.get("published")
         places: dict[tuple[str, str], list[PublishedRow]] = defaultdict(list)
         for row in published_rows():
-            if row.protocol == self.protocol["name"]:
+            if row.protocol == (other or self.protocol["name"]):
                 places[row.paper, row.place].append(row)
-        return [self._published_table(papers, place, rows) for (_, place), rows in places.items()]
+        tables = [self._published_table(papers, place, rows) for (_, place), rows in places.items()]
+        # a Visual Turing Test on another protocol's set has one measure: what else was printed of the set is not shown
+        return [table for table in tables if table.measured or not other]
 
     def _published_table(self, papers: dict[str, Paper], place: str, rows: list[PublishedRow]) -> PublishedTable:
         columns = [column_of(name) for name in dict.fromkeys(name for row in rows for name in row.metrics)]

@@ -15,6 +15,8 @@ from lightning_modules.color import full_precision
 EPSILON = 1e-5
 """Added to variances."""
 SMALLEST_EIGENVALUE = 1e-5
+RELATIVE_FLOOR = 0.01
+"""Of variances before whitening, in units of their mean."""
 FEWEST_PIXELS = 10
 """Labels of so few pixels, or fewer, are left as they are."""
 LARGEST_RATIO = 100
@@ -60,10 +62,13 @@ def coloring(features: Tensor) -> Description:
 def wct(features: Tensor, reference: Description) -> Tensor:
     """Whitening and colouring transform (Li et al. 2017), with which Figure 11 compares; it ends in the input's range.
 
-    The identity is added to the covariance before whitening, so that channels without variance are not blown up.
+    A hundredth of the channels' mean variance is added to each one's, so that directions of hardly any are not blown
+    up. The authors add 1, which would drown features of another scale than VGG-19's.
     """
     centred = features - features.mean(dim=-1, keepdim=True)
-    whitening = power(covariance(centred) + torch.eye(centred.shape[-2], device=centred.device), -0.5)
+    own = covariance(centred)
+    floor = RELATIVE_FLOOR * own.diagonal(dim1=-2, dim2=-1).mean(dim=-1)[..., None, None]
+    whitening = power(own + floor * torch.eye(own.shape[-1], device=own.device), -0.5)
     matched = reference[1] @ (whitening @ centred) + reference[0]
     return matched.clamp(features.amin(dim=(-2, -1), keepdim=True), features.amax(dim=(-2, -1), keepdim=True))
 

@@ -118,7 +118,7 @@ class TransferNetwork(nn.Module):
         return self.decode(features, skips, unchanged), features
 
     def describe(self, reference: Tensor, labels: Tensor | None) -> dict[str, Any]:
-        """What is kept of a reference, of sides that are multiples of 16, as its labels': the statistics at each place."""
+        """What is kept of a reference, of sides that are multiples of 16, as its labels': statistics at each place."""
         found = {}
 
         def note(place: str, features: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ def naive_adain(features: Array, reference: Array) -> Array:
 def naive_wct(features: Array, reference: Array) -> Array:
     """Whitening and colouring of one picture's pixels, `(C, N)`, by singular values, without those below 1e-5."""
     own, wanted = (each - each.mean(axis=1, keepdims=True) for each in (features, reference))
-    turned, values, _ = np.linalg.svd(own @ own.T / (own.shape[1] - 1) + np.eye(len(own)))
+    spread = own @ own.T / (own.shape[1] - 1)
+    turned, values, _ = np.linalg.svd(spread + 0.01 * np.trace(spread) / len(own) * np.eye(len(own)))
     white = sum(np.outer(turned[:, k], turned[:, k] @ own) / np.sqrt(values[k]) for k in range(len(own)))
     turned, values, _ = np.linalg.svd(wanted @ wanted.T / (wanted.shape[1] - 1))
     kept = [k for k in range(len(own)) if values[k] > 1e-5]
@@ -120,14 +121,14 @@ def test_adain_of_flat_channels_is_the_mean_of_the_reference() -> None:
 
 
 def test_wct_gives_the_mean_and_the_covariance_of_the_reference() -> None:
-    features = 300 * torch.randn(1, 5, 40, 40)  # beside which the added identity is nothing
+    features = 300 * torch.randn(1, 5, 40, 40)  # of equal variances, each of which becomes a hundredth larger
     mixing = torch.eye(5) + 0.2 * torch.randn(5, 5)
     reference = torch.einsum("cd,bdhw->bchw", mixing, torch.randn(1, 5, 30, 30)) + torch.randn(1, 5, 1, 1)
     (found,), (wanted,) = pixels(matched("wct", features, reference)), pixels(reference)
     np.testing.assert_allclose(found.mean(axis=1), wanted.mean(axis=1), rtol=0, atol=1e-4)
     covariance = np.cov(wanted)
     assert np.abs(covariance - np.diag(np.diag(covariance))).max() > 0.1
-    np.testing.assert_allclose(np.cov(found), covariance, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(np.cov(found), covariance / 1.01, rtol=0, atol=2e-3)
 
 
 def test_wct_ends_in_the_range_of_the_picture() -> None:

@@ -30,7 +30,7 @@ from lightning_modules.color import to_float, to_uint8
 from tests.unit.photographs import photograph_pair, random_pair
 
 ELSEWHERE = {"bits_per_dim", "likelihood_pictures", "lpips", "lpips_diversity", "inception", "inception_of_truth"}
-ELSEWHERE |= {"top_hits"}
+ELSEWHERE |= {"top_hits", "fooled"}
 OF_SAMPLES = ("ms_ssim", "ms_ssim_counts")
 
 
