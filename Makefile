@@ -33,7 +33,7 @@ types: .venv/installed-dev  ## Check types with mypy
 	$(BIN)/mypy
 
 unit: .venv/installed-dev  ## Run the default tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 slow: .venv/installed-dev  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow

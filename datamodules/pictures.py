@@ -7,13 +7,13 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import simplejpeg
 import torch
 from PIL import ExifTags, Image, ImageOps
 from rich.progress import track
 from torch import Tensor
 
+from lightning_modules.pillow import rgb_of
 from lightning_modules.resize import resized
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
@@ -105,18 +105,6 @@ def is_plain_jpeg(data: bytes) -> bool:
         return data[:2] == b"\xff\xd8" and simplejpeg.decode_jpeg_header(data)[2] in ("YCbCr", "RGB", "Gray")
     except ValueError:
         return False
-
-
-def rgb_of(picture: Image.Image) -> Tensor:
-    """Any of Pillow's pictures as eight-bit RGB, `(3, H, W)`, channels-last in memory."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture, dtype=np.float64)
-        levels = 65535 if values.max(initial=0) > 255 or picture.mode.startswith("I;16") else 255
-        picture = Image.fromarray((values * (255 / levels)).round().clip(0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
 
 
 def read_pictures(

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from evaluation.leaderboard.gallery import Strip, gallery, sheets
 from evaluation.leaderboard.plots import Curves, Plot, plots
 from evaluation.leaderboard.rows import Row
 from evaluation.leaderboard.tables import Table
+from evaluation.report.template import template_of
 
 COLOURS = (
     "#3b7dd8", "#dd7a33", "#37995b", "#c9506f", "#8a69d1",
@@ -68,13 +67,6 @@ def render(tables: Sequence[Table]) -> str:
     """The page's HTML."""
     methods = list(dict.fromkeys(identity(row) for table in tables for row in table.measured))
     colours = {method: COLOURS[number % len(COLOURS)] for number, method in enumerate(methods)}
-    environment = Environment(
-        loader=PackageLoader("evaluation.leaderboard", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("leaderboard.html").render(
+    return template_of("evaluation.leaderboard", "leaderboard.html").render(
         sections=[Section(table, colours) for table in tables], sheets=sheets
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from evaluation.measures import MEASURES
+from evaluation.report.template import template_of
 
 
 def write_report(directory: Path, run: dict[str, Any], scores: dict[str, Any], sheet: Image.Image) -> Path:
@@ -26,12 +26,9 @@ def write_report(directory: Path, run: dict[str, Any], scores: dict[str, Any], s
     Returns:
         The page's path.
     """
-    environment = Environment(
-        loader=PackageLoader("evaluation.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     steps = sorted((directory / "samples").glob("step_*.png"))
     shown = sorted({steps[round(i * (len(steps) - 1) / 3)] for i in range(4)}) if steps else []
-    page = environment.get_template("run.html").render(
+    page = template_of("evaluation.report", "run.html").render(
         run=run,
         run_id=directory.name,
         scores=scores,

@@ -13,7 +13,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -22,6 +21,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
+from evaluation.report.template import template_of
 from evaluation.vtt.answers import COLUMNS, Answer, row_of
 from evaluation.vtt.gate import Allowance, Gate, policy_of, refused
 from evaluation.vtt.intake import ANSWER, answer_in, participant_in, read_body, text_of
@@ -92,10 +92,7 @@ class Service:
         self.policy = policy_of(self.page)
         self.new_raters = Allowance(raters_per_address, raters_per_address / 3600)
         self.requests = Allowance(AT_ONCE, PER_SECOND)
-        environment = Environment(
-            loader=PackageLoader("evaluation.vtt", ""), autoescape=True, undefined=StrictUndefined
-        )
-        self.template = environment.get_template("progress.html")
+        self.template = template_of("evaluation.vtt", "progress.html")
 
     def routes(self) -> list[BaseRoute]:
         """What can be asked for."""

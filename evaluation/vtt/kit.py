@@ -8,10 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.progress import track
 from torch import Tensor
 
+from evaluation.report.template import template_of
 from evaluation.vtt.assignment import Content
 from evaluation.vtt.pictures import WRITTEN, name_again, write_plain
 from evaluation.vtt.study import PUBLIC, Block, Study, write_study
@@ -87,14 +87,7 @@ def write_page(study: Study, public: Path) -> None:
 
 def page_of(study: Study) -> str:
     """The page, which stands alone but for blocks and pictures."""
-    environment = Environment(
-        loader=PackageLoader("evaluation.vtt", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(
+    return template_of("evaluation.vtt", "page.html").render(
         study=study,
         trials=max(len(block.trials) for block in study.blocks.values()),
         practice=max(count_practice(study, block) for block in study.blocks.values()),

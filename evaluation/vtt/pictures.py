@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from lightning_modules.color import lab_to_rgb, rgb_to_lab, to_float, to_uint8
+from lightning_modules.pillow import rgb_of
 from lightning_modules.resize import resized, resized_by_short_side, size_by_short_side
 
 WRITTEN = 946684800
@@ -30,13 +31,7 @@ def read_picture(path: Path) -> Tensor:
     """
     try:
         with Image.open(BytesIO(path.read_bytes())) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode.startswith("I;16"):
-                picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
-            if picture.has_transparency_data:
-                picture = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+            return rgb_of(ImageOps.exif_transpose(opened))
     except Exception as error:  # on damaged files decoders raise anything
         raise ValueError(f"{path} cannot be read as a picture: {error}") from error
 

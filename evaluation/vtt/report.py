@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from evaluation.leaderboard.gallery import Shown, to_show
 from evaluation.leaderboard.page import COLOURS
 from evaluation.leaderboard.plots import INK, to_svg
 from evaluation.protocols import digest
+from evaluation.report.template import template_of
 from evaluation.vtt.ratings import Tally, method_of
 from evaluation.vtt.scoring import estimates, sentences
 from evaluation.vtt.study import PUBLIC, TRUTH, Study, Trial
@@ -43,11 +43,8 @@ def render(found: dict[str, Any], counted: Tally, study: Study, kit: Path) -> st
         study: That was answered.
         kit: Its folder; pictures that are not there are not shown.
     """
-    environment = Environment(
-        loader=PackageLoader("evaluation.vtt", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     turing = study.kind == "turing"
-    return environment.get_template("report.html").render(
+    return template_of("evaluation.vtt", "report.html").render(
         found=found,
         study=found["study"],
         counts=found["counts"],

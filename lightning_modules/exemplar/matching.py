@@ -40,15 +40,30 @@ class Matching(NamedTuple):
 
 def moments(features: Tensor) -> Description:
     """Mean and deviation of each channel, the variance unbiased and a little more."""
-    variance, mean = torch.var_mean(features, dim=-1, keepdim=True)
+    mean = features.mean(dim=-1, keepdim=True)
+    variance = (features - mean).square().sum(dim=-1, keepdim=True) / (features.shape[-1] - 1)
     return mean, (variance + EPSILON).sqrt()
 
 
 def adain(features: Tensor, reference: Description) -> Tensor:
-    """Adaptive instance normalisation, (x - mean(x)) / std(x) * std(y) + mean(y) (equation 1)."""
-    mean, deviation = moments(features)
-    scale = reference[1] / deviation
-    return torch.addcmul(reference[0] - mean * scale, features, scale)
+    """Adaptive instance normalisation, (x - mean(x)) / std(x) * std(y) + mean(y) (equation 1).
+
+    It is batch normalisation of every picture's every channel by itself, for which torch has a fast kernel; that one's
+    variance is biased.
+    """
+    mean, deviation = reference
+    count = features.shape[-1]
+    share = (count - 1) / count
+    matched = F.batch_norm(
+        features.reshape(1, -1, count, 1),
+        None,
+        None,
+        weight=deviation.flatten() * share**0.5,
+        bias=mean.flatten(),
+        training=True,
+        eps=EPSILON * share,
+    )
+    return matched.reshape(features.shape)
 
 
 @full_precision
@@ -80,10 +95,10 @@ def covariance(centred: Tensor) -> Tensor:
 
 def power(matrix: Tensor, exponent: float) -> Tensor:
     """A power of a symmetric matrix, without its directions of eigenvalues under 1e-5."""
-    values, vectors = torch.linalg.eigh(matrix)
+    values, vectors = torch.linalg.eigh(matrix.double())  # in single precision it does not always converge
     powers = torch.where(values > SMALLEST_EIGENVALUE, values.clamp(min=SMALLEST_EIGENVALUE) ** exponent, 0)
     found: Tensor = vectors * powers.unsqueeze(-2) @ vectors.mT
-    return found
+    return found.to(matrix.dtype)
 
 
 MATCHINGS = {"adain": Matching(moments, adain), "wct": Matching(coloring, wct)}

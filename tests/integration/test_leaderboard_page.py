@@ -1,6 +1,5 @@
 """The leaderboard's page in a real browser, from a file: sorting, notes, gallery, dark mode, a phone's width."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,6 @@ import pytest
 from evaluation.leaderboard.__main__ import main
 from tests.unit.scored import change_record, record_of, write_scored
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested where playwright is installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page is tested where Chromium is installed")
 METHODS = {"CIC": 0.3, "LRAC": 0.9, "PIC": 0.6}
 
 
@@ -39,15 +35,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     change_record(write_scored(folder / "runs" / "old", "LRAC", 0.9, "lrac_ctest10k"), protocol={"seed": 5})
     main([str(folder / "runs"), "--out", str(folder / "out")])
     return (folder / "out" / "leaderboard.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, without a window."""
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

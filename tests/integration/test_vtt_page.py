@@ -1,7 +1,6 @@
 """The raters' page in a real browser, from a file: whole blocks, timing, reloads, tabs, going back, keys and touch."""
 
 import json
-import shutil
 import statistics
 from collections.abc import Iterator
 from itertools import cycle
@@ -13,10 +12,6 @@ import pytest
 from evaluation.vtt.answers import read_answers
 from evaluation.vtt.study import TRUTH, Study, read_study
 from tests.unit.vtt_folders import build_kit, build_preference_kit
-
-playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested where playwright is installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page is tested where Chromium is installed")
 
 EXPOSURE = 100
 SMALL = ["--block", "3", "--pictures", "3", "--catch", "1", "--practice", "1", "--raters", "2", "--short-side", "64"]
@@ -47,15 +42,6 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def preference_kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A preference study of 4 targets and 3 methods."""
     return build_preference_kit(tmp_path_factory.mktemp("preference"), "--raters", "2", "--short-side", "96")[0]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, without a window."""
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

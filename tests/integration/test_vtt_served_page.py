@@ -1,7 +1,6 @@
 """The page of a study in a real browser, from the real server: a whole block, reloads, two tabs, SIGKILL."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,19 +14,7 @@ from evaluation.vtt.kit import page_of
 from tests.integration.vtt_served import Server
 from tests.unit.vtt_kits import small_study, write_kit
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested where playwright is installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page is tested where Chromium is installed")
 STUDY = replace(small_study(groups=2, layers=1, trials=2), exposure_ms=100)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, without a window."""
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from scipy.special import huber, log_softmax
 from skimage.color import lab2rgb, rgb2lab
 from torch import Tensor, nn
 
-from datamodules.base import PictureDataModule
-from datamodules.cifar10 import SmallPictures
 from lightning_modules import join as command
 from lightning_modules.color import rgb_to_lab, to_float
 from lightning_modules.colorizer import Colorizer
@@ -26,7 +24,7 @@ from lightning_modules.exemplar.classification import VGG19Classification
 from lightning_modules.exemplar.module import Exemplar
 from lightning_modules.guidance import Guidance
 from lightning_modules.hints import random_patches, uniform_patches
-from tests.conftest import colourful_pictures, quiet_trainer
+from tests.conftest import GivenPictures, colourful_pictures, quiet_trainer
 from tests.unit.test_hints import random_hints, revealed
 from tests.unit.test_task import classification, save
 
@@ -73,19 +71,10 @@ def small_exemplar(**changes: Any) -> Exemplar:
     return model.eval()
 
 
-class Pictures(PictureDataModule):
-    """Some pictures in their order, the same for all three purposes."""
-
-    def __init__(self, rgb: Tensor, batch_size: int = 4) -> None:
-        super().__init__(batch_size=batch_size, evaluation_batch_size=4, workers=0, seed=0)
-        names = [str(number) for number in range(len(rgb))]
-        self.training = self.validation = self.test = SmallPictures(rgb, names, torch.zeros(len(rgb)).long())
-
-
 def fit(model: Exemplar, rgb: Tensor, *callbacks: pl.Callback, path: Path | None = None, **settings: Any) -> pl.Trainer:
     """Train on the same batch, from a checkpoint on if there is one."""
     trainer = quiet_trainer(limit_val_batches=0, callbacks=list(callbacks), **{"max_steps": 1, **settings})
-    trainer.fit(model.train(), Pictures(rgb, batch_size=len(rgb)), ckpt_path=path, weights_only=True)
+    trainer.fit(model.train(), GivenPictures(rgb, batch_size=len(rgb)), ckpt_path=path, weights_only=True)
     return trainer
 
 
@@ -454,7 +443,7 @@ def test_validation_logs_the_means_over_all_pictures(parts: list[str]) -> None:
     pictures, wanted, seen = to_float(rgb), {}, Seen()
     if "colorization" in parts:
         hook = model.colorization.blocks["1"].register_forward_pre_hook(seen.note)
-    (logged,) = quiet_trainer().validate(model, Pictures(rgb), verbose=False)
+    (logged,) = quiet_trainer().validate(model, GivenPictures(rgb), verbose=False)
     if "colorization" in parts:
         hook.remove()
         hints = {"hinted": torch.cat(seen.hints[::2]), "automatic": torch.cat(seen.hints[1::2])}
@@ -466,7 +455,7 @@ def test_validation_logs_the_means_over_all_pictures(parts: list[str]) -> None:
     wanted["loss"] = np.sum([*wanted.values()], axis=0)
     assert abs((wanted["loss"][:4].mean() + wanted["loss"][4:].mean()) / 2 / wanted["loss"].mean() - 1) > 0.003
     assert logged == {f"validation/{name}": pytest.approx(value.mean(), rel=1e-3) for name, value in wanted.items()}
-    (again,) = quiet_trainer().validate(model, Pictures(rgb), verbose=False)
+    (again,) = quiet_trainer().validate(model, GivenPictures(rgb), verbose=False)
     assert again == logged, "the hints are the same every time"
 
 
@@ -499,7 +488,7 @@ def test_rates_fall_between_epochs_and_not_within_them() -> None:
     }
     seen, rgb = Seen(), colourful_pictures(4, 16)
     trainer = quiet_trainer(limit_val_batches=0, max_epochs=3, callbacks=[seen])
-    trainer.fit(small_exemplar(optimization=optimization).train(), Pictures(rgb, batch_size=2))
+    trainer.fit(small_exemplar(optimization=optimization).train(), GivenPictures(rgb, batch_size=2))
     rates = [[0.1, 0.4], [0.1, 0.2], [0.01, 0.1]]
     assert seen.rates == [pytest.approx(each) for each in rates for _ in range(2)]
 

@@ -15,8 +15,6 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from datamodules.base import PictureDataModule
-from datamodules.cifar10 import SmallPictures
 from lightning_modules import METHODS
 from lightning_modules import join as command
 from lightning_modules.color import to_float
@@ -24,7 +22,7 @@ from lightning_modules.colorizer import Colorizer
 from lightning_modules.guidance import Guidance
 from lightning_modules.pixcolor import module
 from lightning_modules.pixcolor.module import PixColor
-from tests.conftest import colourful_pictures, quiet_trainer
+from tests.conftest import GivenPictures, colourful_pictures, quiet_trainer
 from tests.unit.test_pixcolor_chroma import jfif_rgb, stretched
 from tests.unit.test_task import classification, save
 
@@ -60,19 +58,10 @@ def small_pixcolor(**changes: Any) -> PixColor:
     return model.eval()
 
 
-class Pictures(PictureDataModule):
-    """Some pictures in their order, the same for all three purposes."""
-
-    def __init__(self, rgb: Tensor, batch_size: int = 4) -> None:
-        super().__init__(batch_size=batch_size, evaluation_batch_size=4, workers=0, seed=0)
-        names = [str(number) for number in range(len(rgb))]
-        self.training = self.validation = self.test = SmallPictures(rgb, names, torch.zeros(len(rgb)).long())
-
-
 def fit_steps(model: PixColor, rgb: Tensor, steps: int = 1, *callbacks: pl.Callback) -> pl.Trainer:
     """Train on the same batch for some steps."""
     trainer = quiet_trainer(max_steps=steps, limit_val_batches=0, callbacks=list(callbacks))
-    trainer.fit(model.train(), Pictures(rgb, batch_size=len(rgb)))
+    trainer.fit(model.train(), GivenPictures(rgb, batch_size=len(rgb)))
     return trainer
 
 
@@ -204,7 +193,7 @@ def test_validation_logs_the_means_over_all_pictures(parts: list[str]) -> None:
         wanted["absolute_error"] = np.abs(refined_by_hand(model, luminance, bins) - chroma_of(pictures)) / 255
     wanted["loss"] = sum(value.mean(axis=(1, 2, 3)) for value in wanted.values())
     assert abs((wanted["loss"][:4].mean() + wanted["loss"][4:].mean()) / 2 / wanted["loss"].mean() - 1) > 0.003
-    (logged,) = quiet_trainer().validate(model, Pictures(rgb), verbose=False)
+    (logged,) = quiet_trainer().validate(model, GivenPictures(rgb), verbose=False)
     assert logged == {f"validation/{name}": pytest.approx(value.mean(), rel=1e-4) for name, value in wanted.items()}
 
 
