@@ -39,7 +39,7 @@ def samples_of(
         methods: Their folders, by their names.
         names: Of the pictures.
         root: Where the pictures are.
-        several: Whether a method may have more than one sample.
+        several: Whether a method may have more than one sample; if not, NAME.png or NAME_0.png is the one.
 
     Raises:
         FileNotFoundError: If a folder holds no pictures.
@@ -79,4 +79,5 @@ def told_by_name(stem: str, names: Collection[str], several: bool) -> tuple[str 
     if stem in names:
         return stem, 0
     name, _, number = stem.rpartition("_")
-    return (name, int(number)) if several and name in names and number.isdecimal() else (None, 0)
+    known = name in names and number.isdecimal() and (several or int(number) == 0)
+    return (name, int(number)) if known else (None, 0)

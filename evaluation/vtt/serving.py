@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise
-        raise ValueError('serving takes Starlette and uvicorn: pip install "chromalab[web]"') from error
+        raise ValueError('serving takes Starlette and uvicorn: pip install -e ".[web]"') from error
     if arguments.idle_minutes <= 0 or arguments.raters_per_address <= 0:
         raise ValueError("--idle-minutes and --raters-per-address are above 0")
     prefix = prefix_of(arguments.prefix)
