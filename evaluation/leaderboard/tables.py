@@ -63,8 +63,9 @@ class Table:
 
     @property
     def label(self) -> str:
-        """What the set is called."""
-        return str(self.rows[0].scores["set"]["label"])
+        """What the set is called, and what methods were told of its pictures, if anything."""
+        label, guidance = self.rows[0].scores["set"]["label"], self.protocol.get("guidance")
+        return f"{label}, guided by {guidance}" if guidance else str(label)
 
     @property
     def anchor(self) -> str:

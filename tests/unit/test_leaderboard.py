@@ -297,6 +297,14 @@ def test_a_whole_set_and_a_part_of_the_same_names_do_not_share_a_table(tmp_path:
     assert tables[0].anchor != tables[1].anchor
 
 
+def test_what_methods_were_told_is_part_of_a_tables_title(tmp_path: Path) -> None:
+    for guidance in (None, "hints:1", "hints:10"):
+        folder = write_scored(tmp_path / f"{guidance}", "a", 0.5, "folder", curves=False)
+        change_record(folder, protocol={"guidance": guidance})
+    labels = {table.label for table in tables_of(find_rows([tmp_path]))}
+    assert labels == {"60 pictures", "60 pictures, guided by hints:1", "60 pictures, guided by hints:10"}
+
+
 def test_published_tables_stand_in_the_papers_order_with_measured_rows_beside(tmp_path: Path) -> None:
     write_scored(tmp_path / "a", "PIC", 0.4)
     write_scored(tmp_path / "b", "LRAC", 0.9)
