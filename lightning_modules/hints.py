@@ -4,6 +4,7 @@ They are shown in square patches. A set of patches is int64 `(B, N, 3)`, the top
 shows nothing.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -35,7 +36,7 @@ def random_patches(
         `(B, N, 3)`, N the largest number of any picture.
     """
     chances = torch.rand(pictures, generator=generator, device=device, dtype=torch.float64)
-    numbers = (chances.log() / torch.log1p(torch.tensor(-GEOMETRIC, device=device))).floor().long()
+    numbers = (torch.log1p(-chances) / math.log1p(-GEOMETRIC)).floor().long()  # a chance may be 0, and is never 1
     count = int(numbers.max())
     side = random_sides((pictures, count), size, sides, generator, device)
     ends = []

@@ -525,6 +525,14 @@ def test_it_learns_in_mixed_precision() -> None:
     assert all(value.isfinite().all() for value in model.parameters())
 
 
+def test_hints_are_refused_where_nothing_would_look_at_them() -> None:
+    model, luminance = small_exemplar(refined=False), grey_pictures(1, 16, 16)
+    hints = torch.zeros(1, 3, 16, 16)
+    model.colorize(luminance, guidance=Guidance(hints=hints))
+    with pytest.raises(ValueError, match="second pass, which refined=false leaves out"):
+        model.colorize(luminance, guidance=Guidance(hints=hints, reference=references(1, 16, 16)))
+
+
 # What it starts with
 
 
