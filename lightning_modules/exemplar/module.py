@@ -259,9 +259,7 @@ class Exemplar(Colorizer):
         if guidance.given() - {"hints"}:
             self.require_transfer(guidance)
         if guidance.reference is not None and guidance.hints is not None and not self.refined:
-            raise ValueError(
-                "hints are for the second pass, which refined=false leaves out; give either, not both"
-            )
+            raise ValueError("hints are for the second pass, which refined=false leaves out; give either, not both")
         size = self.seen_size(luminance)
         small = 100 * resized_luminance(luminance / 100, size)
         given = no_hints(small) if guidance.hints is None else reduced(guidance.hints, size)
