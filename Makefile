@@ -1,11 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit slow benchmark clean
+.PHONY: help install demo test lint types unit slow test-slurm benchmark clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 
 help:  ## Show what one can do here
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -37,6 +37,9 @@ unit: .venv/installed-dev  ## Run the default tests
 
 slow: .venv/installed-dev  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+test-slurm: .venv/installed-dev  ## Run jobs on a SLURM cluster that the tests start here
+	$(BIN)/python -m pytest -m slurm tests/slurm
 
 benchmark: install  ## Measure cached against naive sampling
 	$(BIN)/python benchmarks/sampling.py

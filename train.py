@@ -7,7 +7,7 @@ python train.py +experiment=pic_imagenet     a published set-up
 from __future__ import annotations
 
 import logging
-import time
+import os
 import warnings
 from pathlib import Path
 from secrets import token_hex
@@ -15,71 +15,104 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from configs.command import as_dictionary, command
+from configs.command import as_dictionary, command, sentence_of
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from datamodules.base import PictureDataModule
+    from evaluation.record import RunRecord
+    from sweeps.preemption import Preemption
 
 
 def train(config: DictConfig) -> None:
     """Fit, score and report what the config describes, in its run's directory."""
+    from evaluation.record import RunRecord, run_record
+    from evaluation.run_directory import (
+        LAST_CHECKPOINT,
+        RECORD,
+        choose_run_directory,
+        enter,
+        job_entries,
+        rank_of_this_process,
+    )
+    from evaluation.tracking import tracked
+    from sweeps.preemption import Preempted, Preemption, requeue
+
+    quieten()
+    directory = choose_run_directory(as_dictionary(config, resolve=False))
+    before = enter(directory)
+    if before.get("status") == "finished" and config.resume == "auto":
+        print(f"finished already: {directory}")
+        return
+    tracking_id = (
+        os.environ.get("WANDB_RUN_ID") or before.get("tracking_id") or f"{config.name}-{directory.name}-{token_hex(2)}"
+    )
+    config.run = {"directory": str(directory), "tracking_id": tracking_id}
+    entries = run_record(as_dictionary(config), overrides(), tracking_id) | job_entries()
+    entries |= {key: before[key] for key in ("started", "wall_seconds") if key in before}
+    rank = rank_of_this_process()
+    try:
+        with (
+            Preemption(directory / LAST_CHECKPOINT, config.trainer.log_every_n_steps) as preemption,
+            tracked(config.logger.get("wandb")),
+            RunRecord(directory / RECORD, entries, rank, sentence_of) as record,
+        ):
+            fit(config, directory, record, preemption)
+    except Preempted as end:
+        if end.requeues and rank == 0:
+            requeue()
+        raise
+
+
+def fit(config: DictConfig, directory: Path, record: RunRecord, preemption: Preemption) -> None:
+    """Train, and then score or test."""
     import pytorch_lightning as pl
     import torch
     from hydra.utils import instantiate
 
     from datamodules.base import bad_pictures
-    from evaluation.record import run_record, write_json
-    from evaluation.run_directory import LAST_CHECKPOINT, choose_run_directory
+    from evaluation.run_directory import LAST_CHECKPOINT
+    from lightning_modules.checkpoint import best_score, require_same_model
     from lightning_modules.colorizer import Colorizer
+    from lightning_modules.device import require_synchronizable
 
-    quieten()
-    directory = choose_run_directory(as_dictionary(config, resolve=False))
     last = directory / LAST_CHECKPOINT
-    before = record_so_far(directory)
-    tracking_id = before.get("tracking_id", f"{config.name}-{directory.name}-{token_hex(2)}")
-    config.run = {"directory": str(directory), "tracking_id": tracking_id}
     pl.seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
-
     model = instantiate(config.model, _convert_="all")
     if last.is_file():
-        require_same_model(last, dict(model.hparams))
+        require_same_model(last, model.hparams)
     elif config.initialize_from:
         model.initialize_from(config.initialize_from)
+    if config.channels_last:
+        model = model.to(memory_format=torch.channels_last)
     data = instantiate(config.data, _convert_="all")
-    if "wandb" in config.logger:
-        import wandb
-
-        config.logger.wandb.offline |= not wandb.login(prompt=False, verify=False)
-        wandb.teardown()  # or its session would remember that nobody has logged in, and refuse to start offline
     trainer: pl.Trainer = instantiate(
         config.trainer,
-        callbacks=[instantiate(callback) for callback in config.callbacks.values() if callback],
+        callbacks=[*(instantiate(callback) for callback in config.callbacks.values() if callback), preemption],
         logger=[instantiate(logger) for logger in config.logger.values()],
     )
-    record = run_record(as_dictionary(config), config.seed, tracking_id)
-    record |= {key: before[key] for key in ("started", "wall_seconds") if key in before}
+    if config.trainer.sync_batchnorm:
+        require_synchronizable(model, trainer.strategy.root_device)
     if trainer.is_global_zero:
-        write_json(directory / "run.json", record)
         print(f"{'going on in' if last.is_file() else 'run directory:'} {directory}")
-    started = time.monotonic()
     try:
-        trainer.fit(model, data, ckpt_path=last if last.is_file() else None, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        print(f"\nstopped; resume=auto behind the same command goes on from {last}" if last.is_file() else "\nstopped")
+        learner: Any = torch.compile(model) if config.compile else model
+        trainer.fit(learner, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    except SystemExit:  # a signal, or Lightning's answer to Ctrl-C
+        if trainer.is_global_zero:
+            print(
+                f"\nstopped; resume=auto behind the same command goes on from {last}" if last.is_file() else "\nstopped"
+            )
         raise
     finally:
-        record["wall_seconds"] += time.monotonic() - started
-        record["status"] = trainer.state.status.value
-        record["pictures"] = {**data.provenance, "unreadable": bad_pictures(directory)}
-        if trainer.is_global_zero:
-            write_json(directory / "run.json", record)
-    if not isinstance(model, Colorizer):
+        pictures = {**data.provenance, "unreadable": bad_pictures(directory)}
+        record.save(pictures=pictures, best=best_score(trainer))
+    if isinstance(model, Colorizer):
+        report(directory, config, record.entries, data, trainer)
+    else:
         test(directory, model, data, trainer)
-    elif trainer.is_global_zero:
-        report(directory, config, record, data, trainer)
 
 
 def test(directory: Path, model: pl.LightningModule, data: PictureDataModule, trainer: pl.Trainer) -> None:
@@ -99,7 +132,7 @@ def test(directory: Path, model: pl.LightningModule, data: PictureDataModule, tr
 def report(
     directory: Path, config: DictConfig, record: dict[str, Any], data: PictureDataModule, trainer: pl.Trainer
 ) -> None:
-    """Score the best checkpoint and write its scores and `report.html`."""
+    """Score the best checkpoint, on all ranks, and write its scores and `report.html`."""
     from hydra.utils import instantiate
 
     from evaluation.networks import network_statistics
@@ -126,42 +159,33 @@ def report(
         left_out=network_statistics({}, rules.measures, colorizer.device)[1],
         limit=limit and limit * data.evaluation_batch_size,
         workers=data.workers,
+        process=(trainer.global_rank, trainer.world_size),
     )
-    assert scores is not None  # only the first process reports
+    if scores is None:  # only the first process reports
+        return
     print_scores(scores)
     pictures = to_float(data.test_dataloader().spread(8).to(colorizer.device))
     page = write_report(directory, record, scores, method_sheet(colorizer, pictures, samples=3, seed=config.seed))
     print(f"report: {page}")
+    for logger in trainer.loggers:
+        logger.log_metrics(
+            {f"score/{name}": score["value"] for name, score in scores["metrics"].items()}, trainer.global_step
+        )
+        logger.save()
 
 
-def record_so_far(directory: Path) -> dict[str, Any]:
-    """The record of the run that goes on in this directory; empty for a new one."""
-    from evaluation.record import read_json
+def overrides() -> list[str]:
+    """What was asked for on the command line, of a grid's member its own values."""
+    from hydra.core.hydra_config import HydraConfig
 
-    return read_json(directory / "run.json") if (directory / "run.json").is_file() else {}
-
-
-def require_same_model(checkpoint: Path, hyper_parameters: dict[str, Any]) -> None:
-    """Refuse to go on with another model than the checkpoint's, before anything of its run is overwritten.
-
-    Raises:
-        ValueError: If a hyper-parameter differs, or the checkpoint is damaged.
-    """
-    from lightning_modules.checkpoint import read_checkpoint
-
-    saved = read_checkpoint(checkpoint)["hyper_parameters"]
-    for name in saved.keys() | hyper_parameters.keys():
-        if saved.get(name) != hyper_parameters.get(name):
-            raise ValueError(
-                f"{checkpoint} was trained with model.{name}={saved.get(name)}, not {hyper_parameters.get(name)}; "
-                "repeat the run's own experiment and model to go on with it"
-            )
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def quieten() -> None:
     """Silence what Lightning says of every run and nobody acts on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for message in ("`isinstance\\(treespec, LeafSpec\\)`", ".*does not have many workers", ".*`tensorboardX`"):
+    several = ("`isinstance\\(treespec, LeafSpec\\)`", ".*does not have many workers", ".*`tensorboardX`", "The `srun`")
+    for message in several:
         warnings.filterwarnings("ignore", message)
     warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
 

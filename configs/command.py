@@ -10,7 +10,9 @@ from importlib.resources import files
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -25,14 +27,25 @@ def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
 
     def worded(config: DictConfig) -> None:
         os.environ[FULL_TRACE] = asked_for
-        with errors_as_sentences():
-            task(config)
+        try:
+            with errors_as_sentences():
+                task(config)
+        except SystemExit as end:
+            if end.code != 1 or not is_member_of_a_grid():
+                raise
+            raise ValueError("a run of this grid failed; python -m sweeps.status tells which, and why") from end
 
     asked_for = os.environ.get(FULL_TRACE, "0")
     with errors_as_sentences():
         # Hydra then lets its own errors through, to be worded here.
         os.environ[FULL_TRACE] = "1"
         hydra.main(version_base="1.3", config_path="pkg://configs", config_name=config_name)(worded)()
+
+
+def is_member_of_a_grid() -> bool:
+    """Whether this process goes on with a grid's next run after this one."""
+    hydra_config = HydraConfig.get()
+    return hydra_config.mode == RunMode.MULTIRUN and hydra_config.launcher._target_.endswith(".BasicLauncher")
 
 
 def as_dictionary(config: DictConfig, resolve: bool = True) -> dict[str, Any]:

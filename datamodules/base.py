@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from datamodules.loader import ResumableLoader
-from datamodules.picture_set import PictureSet
+from datamodules.order import generator_of
+from datamodules.picture_set import PictureSet, Visit, readable
 
 BAD_PICTURES = "bad_pictures"
 """Folder, in a run's directory, in which each rank names the pictures that it had to leave out."""
@@ -18,8 +19,8 @@ class PictureDataModule(pl.LightningDataModule):
     """Serves `training`, `validation` and `test`, which a subclass's `setup` fills.
 
     Args:
-        batch_size: Training pictures a step on each rank.
-        evaluation_batch_size: Pictures at a time in validation and test.
+        batch_size: Training pictures in a step of the optimiser, over all ranks and accumulated batches.
+        evaluation_batch_size: Pictures at a time in validation and test, on each rank.
         workers: Processes that decode, on each rank.
         seed: Of the order and of augmentation.
         start_method: How workers start: fork, spawn or forkserver; None leaves it to the system.
@@ -49,7 +50,7 @@ class PictureDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled, augmented batches; where an epoch stands is part of a checkpoint."""
         if self.training_loader is None:
-            self.training_loader = self.loader(self.training, self.batch_size, shuffle=True)
+            self.training_loader = self.loader(self.training, self.batch_size_of_rank, shuffle=True)
         if self.position:
             self.training_loader.load_state_dict(self.position)
             self.position = None
@@ -58,14 +59,29 @@ class PictureDataModule(pl.LightningDataModule):
                 self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         return self.training_loader
 
+    @property
+    def batch_size_of_rank(self) -> int:
+        """Training pictures that a rank takes at a time.
+
+        Raises:
+            ValueError: If `batch_size` does not divide.
+        """
+        if not self.trainer:
+            return self.batch_size
+        ranks, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
+        size, left = divmod(self.batch_size, ranks * accumulated)
+        if left or not size:
+            times = f" times trainer.accumulate_grad_batches={accumulated}" if accumulated > 1 else ""
+            raise ValueError(
+                f"data.batch_size={self.batch_size} counts the pictures of a whole step and does not divide by "
+                f"{ranks} ranks{times}; give a multiple of {ranks * accumulated}, or other ranks"
+            )
+        return size
+
     def first_pictures(self, count: int) -> Tensor:
-        """What this rank's training begins with, uint8 `(count, 3, H, W)`, fewer if an epoch has no more."""
-        pictures: list[Tensor] = []
-        for batch in self.loader(self.training, self.batch_size, shuffle=True):
-            pictures += batch["rgb"]
-            if len(pictures) >= count:
-                break
-        return torch.stack(pictures[:count])
+        """What training on one rank begins with, uint8 `(count, 3, H, W)`, fewer if the set has no more."""
+        order = self.training.order(generator_of(self.seed, 0))[:count]
+        return torch.stack([readable(self.training, Visit(picture, 0))["rgb"] for picture in order.tolist()])
 
     def val_dataloader(self) -> ResumableLoader:
         """Every validation picture once."""
@@ -77,9 +93,10 @@ class PictureDataModule(pl.LightningDataModule):
 
     def loader(self, pictures: PictureSet, batch_size: int, shuffle: bool = False) -> ResumableLoader:
         """A loader for this rank's share."""
-        rank, world_size, limit, log = 0, 1, 1.0, None
+        rank, world_size, accumulated, limit, log = 0, 1, 1, 1.0, None
         if self.trainer:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            accumulated = self.trainer.accumulate_grad_batches
             log = Path(self.trainer.default_root_dir) / BAD_PICTURES / f"rank_{rank}.txt"
             limit = self.trainer.limit_train_batches
         if len(pictures) < world_size:
@@ -92,6 +109,7 @@ class PictureDataModule(pl.LightningDataModule):
             workers=self.workers,
             rank=rank,
             world_size=world_size,
+            accumulated=accumulated,
             start_method=self.start_method,
             maximum_bad_share=self.maximum_bad_share,
             log=log,

@@ -38,14 +38,15 @@ class Batches(Sampler[list[Visit]]):
         rank: int,
         world_size: int,
         limit: int | None,
+        accumulated: int = 1,
     ) -> None:
         self.pictures, self.batch_size, self.shuffle, self.seed = pictures, batch_size, shuffle, seed
-        self.rank, self.world_size, self.limit = rank, world_size, limit
+        self.rank, self.world_size, self.limit, self.accumulated = rank, world_size, limit, accumulated
         self.epoch, self.batch, self.done = 0, 0, list[Stretch]()
 
     @property
     def whole(self) -> int:
-        """Batches in a whole epoch: in training the same on every rank, and only whole ones."""
+        """Batches in a whole epoch: in training the same on every rank, and those of whole steps only."""
         return self.limited(self.of(len(self.pictures)))
 
     def __len__(self) -> int:
@@ -56,7 +57,7 @@ class Batches(Sampler[list[Visit]]):
     def of(self, pictures: int) -> int:
         """Batches that so many pictures make."""
         if self.shuffle:
-            return pictures // self.world_size // self.batch_size
+            return pictures // (self.world_size * self.batch_size * self.accumulated) * self.accumulated
         return -(-len(range(self.rank, pictures, self.world_size)) // self.batch_size)
 
     def limited(self, batches: int) -> int:
@@ -65,9 +66,11 @@ class Batches(Sampler[list[Visit]]):
 
     def __iter__(self) -> Iterator[list[Visit]]:
         """Batches of visits."""
-        order, reach, seeds = torch.arange(len(self.pictures)), 0, (self.seed, self.epoch)
+        order, reach, seeds = torch.arange(len(self.pictures)), self.pictures.reach, (self.seed, self.epoch)
         if self.shuffle:
-            order, reach = self.pictures.order(generator_of(*seeds)), self.pictures.reach
+            order = self.pictures.order(generator_of(*seeds))
+        elif reach is not None:
+            reach = 0
         order = remaining(order, reach, seeds, self.done)
         mine = rank_order(order, reach, (*seeds, len(self.done)), self.rank, self.world_size)
         heard = self.batch * self.batch_size
@@ -84,20 +87,21 @@ class ResumableLoader:
     Lightning stores `state_dict` in its checkpoints and restores it. What went before is skipped, not decoded. The
     state is the same on every rank, since all have taken as many batches. On another number of ranks, or with another
     batch size, an epoch goes on with what is left of it: no picture comes twice, none is lost but the incomplete last
-    batch.
+    step.
 
     Pictures that cannot be read are left out of their batch, which is then smaller, and counted.
 
     Args:
         pictures: What to visit.
         batch_size: Pictures in a batch of this rank.
-        shuffle: Visit in a new order each epoch and drop the incomplete last batch, as training wants; otherwise
+        shuffle: Visit in a new order each epoch and drop the incomplete last step, as training wants; otherwise
             visit every picture once, in order.
         seed: Of the order.
         workers: Processes that decode; 0 decodes in this one.
         rank: Of this process.
         world_size: How many processes share an epoch.
         limit: Batches after which an epoch ends early.
+        accumulated: Batches of each rank that make a step of the optimiser.
         start_method: How workers start: fork, spawn or forkserver; None leaves it to the system.
         maximum_bad_share: Share of an epoch's pictures that this rank may find unreadable.
         log: File to which unreadable pictures are appended.
@@ -117,17 +121,18 @@ class ResumableLoader:
         rank: int = 0,
         world_size: int = 1,
         limit: int | None = None,
+        accumulated: int = 1,
         start_method: str | None = None,
         maximum_bad_share: float = 0.01,
         log: Path | None = None,
     ) -> None:
         self.pictures, self.batch_size = pictures, batch_size
         self.maximum_bad_share, self.log, self.bad_pictures = maximum_bad_share, log, set[str]()
-        self.batches = Batches(pictures, batch_size, shuffle, seed, rank, world_size, limit)
+        self.batches = Batches(pictures, batch_size, shuffle, seed, rank, world_size, limit, accumulated)
         if shuffle and not len(self.batches):
             raise ValueError(
-                f"{len(pictures)} training pictures do not fill one batch of {batch_size} on each of {world_size} "
-                f"ranks; lower data.batch_size to {max(1, len(pictures) // world_size)} or add pictures"
+                f"{len(pictures)} training pictures do not fill a batch of {batch_size * world_size * accumulated}; "
+                "lower data.batch_size or add pictures"
             )
         # Its own generator, or starting an epoch would draw from the global one.
         self.loader: DataLoader[dict[str, Any]] = DataLoader(
@@ -241,6 +246,8 @@ class ResumableLoader:
         self.batches.done = [stretch for stretch in stretches if stretch.batches]
         if self.changed_ranks and self.batches.rank == 0:
             ranks, size, _ = self.batches.done[-1]
+            if self.pictures.reach is None and ranks * size == ours[0] * ours[1]:
+                return  # ranks take turns: together they see what those before them would have seen
             warnings.warn(
                 f"epoch {self.epoch} began on {ranks} ranks with batches of {size} and goes on on {ours[0]} with "
                 f"batches of {ours[1]}: each picture that is left comes once, but in other batches than it would have",

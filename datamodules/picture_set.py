@@ -36,12 +36,13 @@ class PictureSet(Dataset[dict[str, Any]]):
     Attributes:
         keys: The name of the picture at each place, known without looking at a picture.
         labels: Its class, known likewise, negative for a picture without one; None if the set has none.
-        reach: How far an epoch mixes pictures over the order that `order` gives; 0 leaves that order as it is.
+        reach: How far an epoch mixes pictures over the order that `order` gives, of which each rank takes a run; 0
+            leaves that order as it is. None, where all pictures are equally near: ranks take turns in it.
     """
 
     keys: Sequence[str]
     labels: Sequence[int] | None = None
-    reach: int = 0
+    reach: int | None = None
 
     def __len__(self) -> int:
         """How many pictures an epoch visits."""

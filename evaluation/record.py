@@ -4,16 +4,15 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import subprocess
-import sys
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import torch
-
-SCHEMA = 1
+SCHEMA = 2
 """Of run.json."""
 SCORES_SCHEMA = 2
 PACKAGES = ("chromalab", "torch", "torchvision", "pytorch-lightning", "kornia", "webdataset", "hydra-core", "wandb")
@@ -46,28 +45,75 @@ def read_json(path: Path) -> dict[str, Any]:
     return record
 
 
-def run_record(config: dict[str, Any], seed: int, tracking_id: str) -> dict[str, Any]:
+def run_record(config: dict[str, Any], overrides: Sequence[str], tracking_id: str) -> dict[str, Any]:
     """What a run starts from, as `run.json` keeps it.
 
     Args:
         config: As composed, resolved.
-        seed: Of the run.
+        overrides: What was asked for on the command line; of a grid's member, its own values.
         tracking_id: The run's id in Weights & Biases.
     """
+    asked = [override for override in overrides if override not in ("resume=never", "resume=auto")]
+    resume = [] if any(override.startswith("resume=") for override in asked) else ["resume=auto"]
     return {
         "schema": SCHEMA,
         "status": "running",
+        "failure": None,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": " ".join(sys.argv),
+        "command": shlex.join(["python", "train.py", *asked, *resume]),
+        "overrides": list(overrides),
         "config": config,
-        "seed": seed,
+        "seed": config["seed"],
         "tracking_id": tracking_id,
         "commit": git_commit(),
         "packages": package_versions(),
         "hardware": hardware(),
-        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "best": None,
         "wall_seconds": 0.0,
     }
+
+
+class RunRecord:
+    """`run.json` of a run, kept true while it goes on and when it ends, however that is.
+
+    Used as a context. What ends it by an exception with a `status` has that; else an `Exception` is a failure, and
+    anything else a stop.
+
+    Args:
+        path: Of the file.
+        entries: What it holds.
+        rank: Of this process: the first writes, others only that and why they failed.
+        sentence_of: What to say of a failure.
+    """
+
+    def __init__(
+        self, path: Path, entries: dict[str, Any], rank: int, sentence_of: Callable[[BaseException], str]
+    ) -> None:
+        self.path, self.entries, self.rank, self.sentence_of = path, entries, rank, sentence_of
+        self.begun, self.before = time.monotonic(), entries["wall_seconds"]
+
+    def save(self, **changes: Any) -> None:
+        """Write it, with changes."""
+        self.entries |= {**changes, "wall_seconds": self.before + time.monotonic() - self.begun}
+        if self.rank == 0:
+            write_json(self.path, self.entries)
+
+    def __enter__(self) -> Self:
+        self.save()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.save(status="finished")
+        elif not isinstance(error, Exception):
+            self.save(status=getattr(error, "status", "stopped"))
+        elif first := read_json(self.path).get("failure"):  # it made this rank fail, too
+            self.save(status="failed", failure=first)
+        else:
+            failure = self.sentence_of(error)
+            self.save(status="failed", failure=failure)
+            if self.rank:
+                write_json(self.path, read_json(self.path) | {"failure": f"rank {self.rank}: {failure}"})
 
 
 def git_commit() -> str | None:
@@ -95,6 +141,8 @@ def package_versions() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Processor, cores and GPUs."""
+    import torch
+
     return {
         "processor": processor_name(),
         "cores": os.cpu_count(),

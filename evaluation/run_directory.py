@@ -1,40 +1,41 @@
-"""Where a run keeps what it makes: `runs/<name>/<run id>`, found again by the same command."""
+"""Where a run keeps what it makes: `runs/<name>/<run id>`, found again by its ranks, its command, its requeued job."""
 
 import hashlib
 import json
 import os
+import shutil
+import socket
+import subprocess
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-RANK_VARIABLE = "CHROMALAB_RUN_DIRECTORY"
+import psutil
+
+from evaluation.record import read_json, write_json
+
+JOB_VARIABLE = "CHROMALAB_JOB"
+RECORD = "run.json"
 LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
 CHOICES_OF_PLACE = ("resume", "runs", "run", "name")
+STARTED_WITHIN = 1.0
+"""Seconds by which a process's start, as it was noted, may differ from what the system says."""
 
 
 def choose_run_directory(config: dict[str, Any]) -> Path:
-    """The directory for a run of this config; it is made when something is first written there.
+    """The directory for a run of this config, with a `run.json` that names the job.
 
-    The id is the config's own hash, and `-2`, `-3`, ... behind it for further runs of the same config, so that
-    neither the time nor a requeue changes it. Ranks that this process launches for the same config inherit its choice.
+    The id is the config's own hash, and `-2`, `-3`, ... behind it for further runs of the same config. All processes
+    of a job choose alike, whoever comes first, and so they do when the job was requeued.
 
     Args:
         config: As composed; of it `name`, `runs` and `resume` say where to look: `never` starts anew, `auto` goes on
-            in the latest directory of this config that holds a checkpoint, anything else is the directory to go on in.
+            in the latest directory of this config, anything else is the directory to go on in.
 
     Raises:
         FileNotFoundError: If `resume` names a directory without `checkpoints/last.ckpt`.
+        ValueError: If processes on several nodes have nothing that tells their job from others.
     """
-    identity = config_hash(config)
-    chosen_for, _, directory = os.environ.get(RANK_VARIABLE, "").partition(" ")
-    if chosen_for == identity:
-        return Path(directory)
-    chosen = find_or_number(config, identity)
-    os.environ[RANK_VARIABLE] = f"{identity} {chosen}"
-    return chosen
-
-
-def find_or_number(config: dict[str, Any], identity: str) -> Path:
-    """What `choose_run_directory` chooses."""
     if config["resume"] not in ("never", "auto"):
         directory = Path(config["resume"])
         if not (directory / LAST_CHECKPOINT).is_file():
@@ -42,17 +43,115 @@ def find_or_number(config: dict[str, Any], identity: str) -> Path:
                 f"there is no {LAST_CHECKPOINT} in {directory}; resume takes never, auto or a run's directory"
             )
         return directory
-    parent = Path(config["runs"]) / str(config["name"])
-    to_go_on, directory, number = None, parent / identity, 1
-    while directory.is_dir():
-        if (directory / LAST_CHECKPOINT).is_file():
-            to_go_on = directory
-        number += 1
-        directory = parent / f"{identity}-{number}"
-    return to_go_on if to_go_on and config["resume"] == "auto" else directory
+    parent, identity, job = Path(config["runs"]) / str(config["name"]), config_hash(config), this_job()
+    latest, directory, number = None, parent / identity, 1
+    while not latest_is_ours(latest, job):
+        if directory.is_dir():
+            latest, number = directory, number + 1
+            directory = parent / f"{identity}-{number}"
+        elif latest and config["resume"] == "auto":
+            return latest
+        elif claim(directory):
+            return directory
+    assert latest is not None
+    return latest
+
+
+def latest_is_ours(directory: Path | None, job: str) -> bool:
+    """Whether another rank of this job made a directory, or the job itself before it was requeued."""
+    if directory is None or not (directory / RECORD).is_file():
+        return False
+    record, requeued = read_json(directory / RECORD), int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+    return record.get("job") == job or (requeued and record.get("slurm_job") == slurm_job())
+
+
+def enter(directory: Path) -> dict[str, Any]:
+    """The record of the run that goes on in a directory; hardly any of a new one.
+
+    Raises:
+        ValueError: If another job is at work there.
+    """
+    record = read_json(directory / RECORD) if (directory / RECORD).is_file() else {}
+    if record.get("job") != this_job() and record.get("status") == "running" and is_alive(record):
+        process = record["process"]
+        raise ValueError(
+            f"process {process['pid']} on {process['host']} is at work in {directory}; "
+            "wait for it, or give resume=never"
+        )
+    return record
+
+
+def claim(directory: Path) -> bool:
+    """Make a directory that says whose it is, in one step; False if somebody else was faster."""
+    half = directory.with_name(f".{directory.name}-{uuid4().hex}")
+    write_json(half / RECORD, {"status": "running", **job_entries()})
+    try:
+        half.rename(directory)
+    except OSError:
+        shutil.rmtree(half)
+        return False
+    return True
+
+
+def job_entries() -> dict[str, Any]:
+    """What `run.json` says of this process and the job that it belongs to."""
+    return {"process": process_of(os.getpid()), "job": this_job(), "slurm_job": slurm_job()}
 
 
 def config_hash(config: dict[str, Any]) -> str:
     """Eight hexadecimal digits that change with anything in the config but where and whether to go on."""
     what = {key: value for key, value in config.items() if key not in CHOICES_OF_PLACE}
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def this_job() -> str:
+    """What all processes of this job have in common, and no other job has.
+
+    Raises:
+        ValueError: If torchrun started processes on several nodes without a name for them.
+    """
+    environment = os.environ
+    if "SLURM_STEP_ID" in environment:
+        return f"slurm {slurm_job()}.{environment['SLURM_STEP_ID']}"
+    if name := environment.get("TORCHELASTIC_RUN_ID"):
+        if environment["LOCAL_WORLD_SIZE"] == environment["WORLD_SIZE"]:
+            return f"torchrun {socket.gethostname()} {process_of(os.getppid())}"
+        if name == "none":
+            raise ValueError("processes on several nodes want a name for their job; give torchrun --rdzv-id=NAME")
+        return f"torchrun {name}"
+    # what Lightning starts inherits the environment
+    job = environment[JOB_VARIABLE] = environment.get(JOB_VARIABLE) or uuid4().hex
+    return job
+
+
+def rank_of_this_process() -> int:
+    """Its number among those of its job, as torchrun, srun or Lightning tell it."""
+    names = ("RANK", "SLURM_PROCID" if "SLURM_STEP_ID" in os.environ else "", "LOCAL_RANK")
+    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
+
+
+def slurm_job() -> str | None:
+    """The SLURM job that this process belongs to, as `scontrol` takes it: `12`, or `12_3` of an array."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
+
+
+def process_of(number: int) -> dict[str, Any]:
+    """What tells a process from all others: its host, its number and when it started, in seconds since 1970."""
+    return {"host": socket.gethostname(), "pid": number, "started": psutil.Process(number).create_time()}
+
+
+def is_alive(record: dict[str, Any]) -> bool | None:
+    """Whether the process that wrote a `run.json` is at work; None where that cannot be told, as of another machine."""
+    process, job = record.get("process") or {}, record.get("slurm_job")
+    if process.get("host") == socket.gethostname():
+        try:
+            return bool(abs(psutil.Process(process["pid"]).create_time() - process["started"]) < STARTED_WITHIN)
+        except psutil.NoSuchProcess:
+            return False
+    if job and shutil.which("squeue"):
+        queue = ["squeue", "--noheader", "--jobs", job, "--format", "%T"]
+        answer = subprocess.run(queue, capture_output=True, text=True, check=False)
+        # a job that ended long ago is unknown
+        return answer.stdout.strip() in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
+    return None

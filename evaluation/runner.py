@@ -80,6 +80,7 @@ def evaluate(
     limit: int | None = None,
     unreadable: Literal["stop", "leave_out"] = "leave_out",
     workers: int = 0,
+    process: tuple[int, int] | None = None,
 ) -> dict[str, Any] | None:
     """Score an entry: write `scores.json`, `pictures.csv`, `gallery/` and `cases.png`.
 
@@ -97,6 +98,8 @@ def evaluate(
         limit: Score only so many pictures; the record then says that the set is not complete.
         unreadable: Whether to stop at a picture that cannot be read, or to leave it out: then the set is not complete.
         workers: Processes that read pictures, and score predictions.
+        process: This process's number among those that share the work, and how many they are; None asks the
+            environment.
 
     Returns:
         What `scores.json` holds; None in all but the first of several processes.
@@ -149,7 +152,7 @@ def evaluate(
         unreadable,
         references,
     )
-    rank, processes = process_of_how_many()
+    rank, processes = process or process_of_how_many()
     mine = range(rank, parts.count, processes)
     others_parts = sorted(set(range(parts.count)) - set(mine), reverse=True) if rank == 0 else []
     score_parts(scorer, [number for number in [*mine, *others_parts] if not parts.done(number)], workers)

@@ -2,12 +2,15 @@
 
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.types import _PATH
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from lightning_modules import METHODS, TASKS
@@ -50,6 +53,30 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or checkpoint.get("method") not in METHODS | TASKS:
         raise ValueError(f"{path} is no checkpoint of a method here; those are {', '.join(METHODS | TASKS)}")
     return checkpoint
+
+
+def require_same_model(path: Path, hyper_parameters: Mapping[str, Any]) -> None:
+    """Refuse to go on from a checkpoint of another model.
+
+    Raises:
+        ValueError: If a hyper-parameter differs, or the checkpoint is damaged.
+    """
+    saved = read_checkpoint(path)["hyper_parameters"]
+    for name in saved.keys() | hyper_parameters.keys():
+        if saved.get(name) != hyper_parameters.get(name):
+            raise ValueError(
+                f"{path} was trained with model.{name}={saved.get(name)}, not {hyper_parameters.get(name)}; "
+                "repeat the run's own experiment and model to go on with it"
+            )
+
+
+def best_score(trainer: pl.Trainer) -> dict[str, Any] | None:
+    """The validation score of the best checkpoint, by whatever it is chosen; None if there is none yet."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_score is not None:
+            value = callback.best_model_score.item()
+            return {"monitor": callback.monitor, "mode": callback.mode, "value": value}
+    return None
 
 
 def read_weights(path: str, url: str) -> dict[str, Tensor]:

@@ -1,6 +1,8 @@
 """Where arithmetic is done."""
 
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def choose_device(name: str) -> torch.device:
@@ -17,3 +19,13 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"there is no device {name} on this machine; take auto or cpu") from error
     return device
+
+
+def require_synchronizable(model: nn.Module, device: torch.device) -> None:
+    """Refuse batch normalisation over all ranks where PyTorch has none.
+
+    Raises:
+        ValueError: So.
+    """
+    if device.type == "cpu" and any(isinstance(module, _BatchNorm) for module in model.modules()):
+        raise ValueError("PyTorch synchronises batch normalisation on GPUs only; give trainer.sync_batchnorm=false")

@@ -27,15 +27,15 @@ def colourful_pictures(count: int, side: int, seed: int = 0) -> Tensor:
 
 def quiet_trainer(**settings: Any) -> pl.Trainer:
     """A trainer on the CPU that prints and writes nothing."""
-    return pl.Trainer(
-        accelerator="cpu",
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **settings,
-    )
+    defaults: dict[str, Any] = {
+        "accelerator": "cpu",
+        "num_sanity_val_steps": 0,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return pl.Trainer(**defaults | settings)
 
 
 class RandomPictures(PictureDataModule):

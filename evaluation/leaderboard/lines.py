@@ -52,6 +52,15 @@ class Line:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class SweepLines:
+    """All runs of a sweep, as a table lists them beneath it: each line is called by the run's settings."""
+
+    title: str
+    columns: list[Column]
+    lines: list[Line]
+
+
 PUBLISHED_ONLY = {
     "mean_intersection_over_union": Column("mean_intersection_over_union", "Mean IoU", "%", "higher"),
     "seconds": Column("seconds", "Time", "s", "lower"),

@@ -1,9 +1,10 @@
 """`leaderboard.md`: the tables as GitHub shows them."""
 
+import html
 import re
 from collections.abc import Sequence
 
-from evaluation.leaderboard.lines import Cell, Column, Line
+from evaluation.leaderboard.lines import Cell, Column, Line, SweepLines
 from evaluation.leaderboard.tables import PublishedTable, Table
 
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}
@@ -29,6 +30,9 @@ def _section(table: Table) -> list[str]:
         text.append(f"> {_plain(table.warning)}")
     rows = [_line(line) for line in table.lines] + [_line(line, "check") for line in table.standing_lines]
     text.append(_table(table.columns, rows))
+    text += [f"{_plain(table.full_name(row))}: {_plain(row.note)}." for row in table.measured if row.note]
+    for sweep in table.sweeps:
+        text += _sweep(sweep)
     text.append(f"Protocol hash `{table.protocol['hash']}`.")
     text += [f"Without {title}: {_plain(reason)}." for title, reason in table.absent.items()]
     if table.comparisons and table.compared_by:
@@ -55,14 +59,27 @@ def _published(table: PublishedTable) -> list[str]:
     return [head, f"*{table.paper.title}*, {table.status}.", _table(table.columns, rows)]
 
 
+def _sweep(sweep: SweepLines) -> list[str]:
+    rows = []
+    for line in sweep.lines:
+        validation, *cells = line.cells
+        name = f"{_called(line)} ({_plain(line.note)})" if line.note else _called(line)
+        rows.append([name, _value(validation), *(cell.text for cell in cells)])
+    return [f"<details><summary>{html.escape(sweep.title)}</summary>", _table(sweep.columns, rows, "run"), "</details>"]
+
+
+def _called(line: Line) -> str:
+    return ", ".join(filter(None, map(_plain, (line.name, line.detail))))
+
+
 def _line(line: Line, tag: str = "") -> list[str]:
-    name = ", ".join(filter(None, (line.name, line.detail)))
+    name = _called(line)
     if tag == "published":
         return [
-            f"*{_plain(name)}* (published)",
+            f"*{name}* (published)",
             *(f"*{_value(cell)}*" if cell.interval == "" else _value(cell) for cell in line.cells),
         ]
-    return [_plain(name) + (f" ({tag})" if tag else ""), *map(_value, line.cells)]
+    return [name + (f" ({tag})" if tag else ""), *map(_value, line.cells)]
 
 
 def _value(cell: Cell) -> str:
@@ -72,9 +89,9 @@ def _value(cell: Cell) -> str:
     return f"{text} {cell.interval}" if cell.interval.startswith("±") else f"{text} ({cell.interval})"
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], first: str = "method") -> str:
     heads = [f"{column.title} {column.unit} {ARROWS[column.better]}".split() for column in columns]
-    return _grid(["method", *map(" ".join, heads)], rows)
+    return _grid([first, *map(" ".join, heads)], rows)
 
 
 def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -103,10 +103,14 @@ class Row:
     Attributes:
         folder: Where `scores.json` was found, with `pictures.csv` and `gallery/` beside it.
         scores: What it holds.
+        choice: Of what it is the best, if it was chosen.
+        note: How it was chosen.
     """
 
     folder: Path
     scores: dict[str, Any]
+    choice: str = ""
+    note: str = ""
 
     @property
     def method(self) -> str:
@@ -115,9 +119,9 @@ class Row:
 
     @property
     def variant(self) -> str:
-        """Which of the method's variants, in words; empty if it has none."""
+        """Which of the method's variants, in words, and of what it is the best; empty if neither."""
         variant = self.scores.get("variant")
-        return "" if variant is None else str(variant)
+        return ", ".join(filter(None, ("" if variant is None else str(variant), self.choice)))
 
     @property
     def name(self) -> str:

@@ -4,13 +4,14 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from evaluation.comparison import Comparison, paired_comparison, paired_differences, sign_flip_p_value
 from evaluation.leaderboard.lines import (
     Cell,
     Column,
     Line,
+    SweepLines,
     cell_of,
     column_of,
     decimals_of,
@@ -21,6 +22,7 @@ from evaluation.leaderboard.rows import Row
 from evaluation.published import Paper, PublishedRow, published_papers, published_rows
 
 SIGNIFICANT = 0.05
+AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,12 @@ class Table:
     Attributes:
         rows: Of the table.
         namesakes: Tables above it that have other pictures under the same names.
+        sweeps: Of whose runs only the best stand among the rows.
     """
 
     rows: Sequence[Row]
     namesakes: int = 0
+    sweeps: Sequence[SweepLines] = ()
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -160,7 +164,7 @@ class Table:
         return ", ".join(filter(None, self.names[id(row)]))
 
     @staticmethod
-    def ranked(rows: Sequence[Row], column: Column | None) -> list[Row]:
+    def ranked(rows: Sequence[AnyRow], column: Column | None) -> list[AnyRow]:
         """Rows by a measure, best first; those without it last, in their own order."""
         if column is None:
             return list(rows)
@@ -229,7 +233,7 @@ class Table:
         for row in rows:
             marked = {name for name, leaders in self._leaders.items() if any(row is leader for leader in leaders)}
             cells = [cell_of(row, name, digits, name in marked) for name, digits in decimals.items()]
-            lines.append(Line(*self.names[id(row)], cells, row))
+            lines.append(Line(*self.names[id(row)], cells, row, row.note))
         return lines
 
     @cached_property

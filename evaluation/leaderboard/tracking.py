@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.leaderboard.tables import Table
+from evaluation.tracking import is_logged_in
 
 
 def log_leaderboard(tables: Sequence[Table], directory: Path, project: str) -> None:
@@ -17,9 +18,7 @@ def log_leaderboard(tables: Sequence[Table], directory: Path, project: str) -> N
     """
     import wandb
 
-    online = wandb.login(prompt=False, verify=False)
-    wandb.teardown()  # or its session would remember that nobody has logged in, and refuse to start offline
-    mode: Any = "online" if online else "offline"
+    mode: Any = "online" if is_logged_in() else "offline"
     with wandb.init(project=project, job_type="leaderboard", dir=directory, mode=mode) as run:
         for table in tables:
             columns, data = _columns_and_data(table)

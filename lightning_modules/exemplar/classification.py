@@ -50,7 +50,7 @@ class VGG19Classification(Task):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The cross-entropy."""
         loss = F.cross_entropy(self.logits(batch), labels_of(batch, self.classes))
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

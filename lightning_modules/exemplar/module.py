@@ -196,7 +196,7 @@ class Exemplar(Colorizer):
             losses["automatic" if empty else "hinted"] = self.completion_loss(lab, hints)
         if "transfer" in self.parts:
             losses["reconstruction"] = self.reconstruction_loss(padded(rgb))
-        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True, sync_dist=True)
         return torch.stack([*losses.values()]).sum()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

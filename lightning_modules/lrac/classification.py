@@ -59,7 +59,7 @@ class GreyClassification(VGG16Training):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The cross-entropy."""
         loss = F.cross_entropy(*self.logits_and_labels(batch))
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

@@ -182,7 +182,7 @@ class LRAC(VGG16Training, Colorizer):
         """The loss at random pixels of each picture (section 3.2)."""
         rgb = to_float(batch["rgb"])
         loss = self.loss_at(rgb, random_locations(rgb, self.locations, None))
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

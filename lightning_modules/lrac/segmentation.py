@@ -75,7 +75,7 @@ class Segmentation(VGG16Training):
         picture = torch.arange(len(rgb), device=rgb.device).unsqueeze(1)
         labels = mask[picture, locations[..., 0], locations[..., 1]].flatten()
         loss = labelled_cross_entropy(outputs, labels)
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

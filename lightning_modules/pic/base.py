@@ -126,7 +126,7 @@ class PICBase(Colorizer):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Equation 3, in bits/dim."""
         loss = self.bits_per_dim(to_float(batch["rgb"])).mean()
-        self.log("train/bits_per_dim", loss, prog_bar=True)
+        self.log("train/bits_per_dim", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

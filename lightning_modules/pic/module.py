@@ -51,8 +51,8 @@ class PIC(PICBase):
         """Equation 3, in bits/dim, and the embedding's auxiliary prediction besides."""
         log_probabilities = self.log_probabilities(to_float(batch["rgb"]))
         bits, embedding_bits = (logistic_mixture.bits_per_dim(each).mean() for each in log_probabilities)
-        self.log("train/bits_per_dim", bits, prog_bar=True)
-        self.log("train/embedding_bits_per_dim", embedding_bits)
+        self.log("train/bits_per_dim", bits, prog_bar=True, sync_dist=True)
+        self.log("train/embedding_bits_per_dim", embedding_bits, sync_dist=True)
         return bits + self.auxiliary_weight * embedding_bits
 
     @torch.no_grad()

@@ -194,7 +194,7 @@ class PixColor(Colorizer):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross-entropy of the PixelCNN and L1 of the refinement: they share no weights, so the sum trains both."""
         losses = self.losses_of(to_float(batch["rgb"]))
-        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True, sync_dist=True)
         return torch.stack([*losses.values()]).sum()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

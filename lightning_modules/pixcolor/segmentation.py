@@ -93,7 +93,7 @@ class GreySegmentation(Task):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The cross-entropy of all labelled pixels."""
         loss = labelled_cross_entropy(self.logits(to_float(batch["rgb"])), mask_of(batch, self.classes))
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

@@ -1,5 +1,6 @@
 """The leaderboard's page in a real browser, from a file: sorting, notes, gallery, dark mode, a phone's width."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -223,4 +224,32 @@ def test_arrows_pass_a_method_that_is_named_as_the_truth_is(browser: Any, tmp_pa
     assert len(set(seen)) == 3
     assert seen[3] == seen[0]
     assert "Chosen by their names, the same for every method" in page.locator("main").inner_text()
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_all_runs_of_a_sweep_fold_out_and_are_sorted(browser: Any, tmp_path: Path, width: int) -> None:
+    for number, quality in enumerate((0.5, 0.9, 0.7)):
+        folder = write_scored(tmp_path / "rates" / f"{number}", "PIC", quality, curves=False)
+        best = {"monitor": "validation/loss", "mode": "min", "value": 1.0 + number}
+        record = {"overrides": [f"model.optimization.learning_rate={10.0**-number:g}"], "best": best}
+        (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / "rates" / "failed").mkdir()
+    (tmp_path / "rates" / "failed" / "run.json").write_text(json.dumps({"status": "failed", "failure": "no memory"}))
+    main(["--sweep", str(tmp_path / "rates"), "--out", str(tmp_path / "out")])
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    page.goto((tmp_path / "out" / "leaderboard.html").as_uri())
+    runs = page.locator("table.sweep")
+    names = runs.locator("th[scope=row] .name")
+    assert not runs.is_visible()
+    page.get_by_text("All 4 runs of rates").click()
+    assert runs.is_visible()
+    assert names.all_inner_texts() == ["learning_rate=1", "learning_rate=0.1", "learning_rate=0.01"]
+    assert runs.locator("tbody tr").last.locator("th").inner_text().split("\n") == ["failed", "failed: no memory"]
+    head = runs.locator("th[data-measure=psnr]")
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert names.all_inner_texts() == ["learning_rate=0.1", "learning_rate=0.01", "learning_rate=1"]
+    assert runs.locator("tbody tr").last.locator("th").inner_text().startswith("failed")
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
     page.close()

@@ -16,7 +16,7 @@ import train
 from datamodules.shards.sources import Bytes, Source
 from datamodules.shards.writer import Encoding, write
 from evaluation.report.sheet import to_image
-from evaluation.run_directory import RANK_VARIABLE
+from evaluation.run_directory import JOB_VARIABLE
 from lightning_modules.color import to_float
 from lightning_modules.lrac.segmentation import Segmentation
 from tests.conftest import colourful_pictures
@@ -69,7 +69,7 @@ def write_shards(folder: Path) -> dict[str, tuple[Any, Any]]:
 
 
 def test_what_does_not_colour_tests_its_best_checkpoint_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(RANK_VARIABLE, "")
+    monkeypatch.setenv(JOB_VARIABLE, "")
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda precision: None)
     drawn = write_shards(tmp_path)

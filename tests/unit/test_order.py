@@ -70,9 +70,24 @@ def test_without_reach_an_order_stays(reach: int) -> None:
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7, 30])
 def test_shares_differ_by_one_at_most_and_make_the_whole(count: int, world_size: int) -> None:
     order = torch.randperm(count, generator=generator_of(count))
-    shares = [part(order, rank, world_size).tolist() for rank in range(world_size)]
+    shares = [part(order, 0, rank, world_size).tolist() for rank in range(world_size)]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     assert [value for share in shares for value in share] == order.tolist()
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 23, 100])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7, 30])
+def test_where_pictures_have_no_reach_ranks_take_turns(count: int, world_size: int) -> None:
+    order = torch.randperm(count, generator=generator_of(count)).tolist()
+    shares = [rank_order(torch.tensor(order), None, SEEDS, rank, world_size).tolist() for rank in range(world_size)]
+    assert [shares[place % world_size][place // world_size] for place in range(count)] == order
+
+
+@pytest.mark.parametrize("done", STRETCHES)
+def test_of_an_order_in_turns_the_rest_is_left(done: list[Stretch]) -> None:
+    order = torch.randperm(101, generator=generator_of(0))
+    visited = sum(ranks * size * batches for ranks, size, batches in done)
+    assert remaining(order, None, SEEDS, done).tolist() == order.tolist()[visited:]
 
 
 @pytest.mark.parametrize("done", STRETCHES)
@@ -85,9 +100,9 @@ def test_what_is_left_of_an_unmixed_order_is_the_tails_of_the_shares(done: list[
     assert remaining(order, 0, SEEDS, done).tolist() == left
 
 
-@pytest.mark.parametrize("reach", [0, 6, 500])
+@pytest.mark.parametrize("reach", [None, 0, 6, 500])
 @pytest.mark.parametrize("done", STRETCHES)
-def test_nothing_is_lost_or_repeated_over_stretches(done: list[Stretch], reach: int) -> None:
+def test_nothing_is_lost_or_repeated_over_stretches(done: list[Stretch], reach: int | None) -> None:
     whole = torch.randperm(101, generator=generator_of(0))
     left = set(range(101))
     for number, (world_size, batch_size, batches) in enumerate(done):

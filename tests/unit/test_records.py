@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.record import file_sha256, git_commit, read_json, run_record, write_json
+from evaluation.record import RunRecord, file_sha256, git_commit, read_json, run_record, write_json
 from evaluation.report.run_report import read_curves, write_report
 from evaluation.report.sheet import contact_sheet, grey_of, to_image
 from evaluation.report.table import print_scores
@@ -31,13 +31,61 @@ def test_records_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 
 def test_run_record_says_what_ran_where() -> None:
-    record = run_record({"name": "pic"}, 7, "pic-1")
+    record = run_record({"name": "pic", "seed": 7}, ["+experiment=pic_tiny", "model.embedding=[{width: 8}]"], "pic-1")
     assert json.loads(json.dumps(record)) == record
+    assert record["command"] == "python train.py +experiment=pic_tiny 'model.embedding=[{width: 8}]' resume=auto"
     assert record["packages"]["torch"] == torch.__version__.split("+")[0]
     assert record["seed"] == 7
     assert record["hardware"]["cores"] >= 1
     commit = git_commit()
     assert commit is None or len(commit.split("+")[0]) == 40
+
+
+def record_in(folder: Path, rank: int = 0) -> RunRecord:
+    """A rank's record of a run."""
+    entries = run_record({"seed": 0}, [], "pic-1") | {"wall_seconds": 100.0}
+    return RunRecord(folder / "run.json", entries, rank, sentence_of=str)
+
+
+def test_a_run_is_running_and_then_finished(tmp_path: Path) -> None:
+    with record_in(tmp_path) as record:
+        assert read_json(tmp_path / "run.json")["status"] == "running"
+        record.save(best={"value": 3.0})
+        assert read_json(tmp_path / "run.json")["best"] == {"value": 3.0}
+    ended = read_json(tmp_path / "run.json")
+    assert (ended["status"], ended["failure"]) == ("finished", None)
+    assert 100 < ended["wall_seconds"] < 101
+
+
+class Preempted(SystemExit):
+    """Ends a run for good reason."""
+
+    status = "preempted"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "failure"),
+    [
+        (ValueError("no data"), "failed", "no data"),
+        (KeyboardInterrupt(), "stopped", None),
+        (SystemExit(1), "stopped", None),
+        (Preempted(), "preempted", None),
+    ],
+)
+def test_a_record_says_how_a_run_ended(tmp_path: Path, error: BaseException, status: str, failure: str | None) -> None:
+    with pytest.raises(type(error)), record_in(tmp_path):
+        raise error
+    ended = read_json(tmp_path / "run.json")
+    assert (ended["status"], ended["failure"]) == (status, failure)
+
+
+def test_the_rank_that_failed_first_is_blamed(tmp_path: Path) -> None:
+    first, second = record_in(tmp_path), record_in(tmp_path, rank=1)
+    first.__enter__()
+    for record, error in ((second, ValueError("no data")), (first, RuntimeError("lost a peer"))):
+        record.__exit__(type(error), error, None)
+    ended = read_json(tmp_path / "run.json")
+    assert (ended["status"], ended["failure"]) == ("failed", "rank 1: no data")
 
 
 def test_sha256_of_a_file(tmp_path: Path) -> None:
@@ -64,7 +112,7 @@ def test_grey_of_a_colour_is_its_luma() -> None:
 @pytest.fixture
 def records() -> tuple[dict[str, Any], dict[str, Any]]:
     """A run's two records."""
-    run = run_record({"name": "pic <photos>", "model": {"width": 8}}, 0, "pic-1") | {"wall_seconds": 90.0}
+    run = run_record({"name": "pic <photos>", "seed": 0, "model": {"width": 8}}, [], "pic-1") | {"wall_seconds": 90.0}
     metric = {"value": 2.72, "low": 2.7, "high": 2.74, "n": 3}
     scores = {
         "method": "PIC",

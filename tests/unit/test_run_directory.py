@@ -1,17 +1,44 @@
-"""A run's directory: the same for the same command, new for a new run, found again by resume."""
+"""A run's directory: the same for the same command, new for a new run, found again by ranks and requeued jobs."""
 
+import json
+import os
+import socket
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from evaluation.run_directory import LAST_CHECKPOINT, RANK_VARIABLE, choose_run_directory
+from evaluation.record import write_json
+from evaluation.run_directory import (
+    JOB_VARIABLE,
+    LAST_CHECKPOINT,
+    RECORD,
+    choose_run_directory,
+    enter,
+    is_alive,
+    job_entries,
+    rank_of_this_process,
+    slurm_job,
+    this_job,
+)
+
+OF_A_LAUNCHER = (
+    *("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"),
+    *("SLURM_PROCID", "TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", JOB_VARIABLE),
+)
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No rank has chosen a directory yet."""
-    monkeypatch.setenv(RANK_VARIABLE, "")
+    """A process that nothing started but a shell."""
+    for name in OF_A_LAUNCHER:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(JOB_VARIABLE, "")
     monkeypatch.chdir(tmp_path)
 
 
@@ -20,15 +47,18 @@ def config_of(**changes: Any) -> dict[str, Any]:
     return {"runs": "runs", "name": "pic", "resume": "never", "model": {"width": 8}, **changes}
 
 
-def chosen(monkeypatch: pytest.MonkeyPatch, checkpoint: bool = True, **changes: Any) -> Path:
-    """What a fresh process of this config chooses and makes."""
-    monkeypatch.setenv(RANK_VARIABLE, "")
-    directory = choose_run_directory(config_of(**changes))
-    directory.mkdir(parents=True, exist_ok=True)
-    if checkpoint:
-        (directory / LAST_CHECKPOINT).parent.mkdir(exist_ok=True)
-        (directory / LAST_CHECKPOINT).touch()
-    return directory
+def chosen(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Path:
+    """What a fresh job of this config chooses."""
+    monkeypatch.setenv(JOB_VARIABLE, "")
+    return choose_run_directory(config_of(**changes))
+
+
+def in_slurm(monkeypatch: pytest.MonkeyPatch, job: str, step: str | None = "0", restarts: int = 0) -> None:
+    """Be a process of a SLURM job."""
+    monkeypatch.setenv("SLURM_JOB_ID", job)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
+    if step is not None:
+        monkeypatch.setenv("SLURM_STEP_ID", step)
 
 
 def test_further_runs_of_a_config_are_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +66,7 @@ def test_further_runs_of_a_config_are_numbered(monkeypatch: pytest.MonkeyPatch) 
     assert first.parent == Path("runs/pic")
     assert second.name == f"{first.name}-2"
     assert third.name == f"{first.name}-3"
+    assert sorted(path.name for path in first.parent.iterdir()) == sorted([first.name, second.name, third.name])
 
 
 def test_auto_goes_on_in_the_latest_run_of_the_same_config(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,20 +77,86 @@ def test_auto_goes_on_in_the_latest_run_of_the_same_config(monkeypatch: pytest.M
     assert chosen(monkeypatch, resume="auto", model={"width": 9}) not in (first, second)
 
 
-def test_auto_passes_over_runs_that_never_got_to_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = chosen(monkeypatch)
-    chosen(monkeypatch, checkpoint=False)
-    assert chosen(monkeypatch, resume="auto") == first
-
-
 def test_launched_ranks_inherit_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     first = chosen(monkeypatch)
     assert choose_run_directory(config_of()) == first
 
 
-def test_other_jobs_of_one_process_choose_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_runs_of_one_process_choose_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     first = chosen(monkeypatch)
     assert choose_run_directory(config_of(seed=1)) != first
+
+
+def choose_as(job: str) -> str:
+    """What a process of a SLURM job chooses, started anew."""
+    os.environ |= {"SLURM_JOB_ID": job, "SLURM_STEP_ID": "0"}
+    return str(choose_run_directory(config_of()))
+
+
+def test_ranks_that_race_choose_alike_and_jobs_apart() -> None:
+    jobs = [str(number % 3) for number in range(48)]
+    with ProcessPoolExecutor(8, mp_context=get_context("fork")) as processes:
+        directories = list(processes.map(choose_as, jobs))
+    of_job = {job: {place for mine, place in zip(jobs, directories, strict=True) if mine == job} for job in jobs}
+    assert all(len(places) == 1 for places in of_job.values()), "ranks of one job are in one directory"
+    assert len(set.union(*of_job.values())) == 3, "each job has its own"
+
+
+@pytest.mark.parametrize("step", ["0", None])
+def test_a_requeued_job_finds_its_directory(monkeypatch: pytest.MonkeyPatch, step: str | None) -> None:
+    in_slurm(monkeypatch, "12", step)
+    first = chosen(monkeypatch)
+    other = config_of(seed=1)
+    in_slurm(monkeypatch, "12", step, restarts=1)
+    assert chosen(monkeypatch) == first
+    assert choose_run_directory(other) != first
+    in_slurm(monkeypatch, "13", step)
+    assert chosen(monkeypatch).name == f"{first.name}-2"
+
+
+def test_a_job_that_runs_a_command_twice_makes_two_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_slurm(monkeypatch, "12", step="0")
+    first = chosen(monkeypatch)
+    in_slurm(monkeypatch, "12", step="1")
+    assert chosen(monkeypatch) != first
+
+
+def test_members_of_an_array_are_jobs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_slurm(monkeypatch, "21")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "20")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    assert slurm_job() == "20_1"
+    first = chosen(monkeypatch)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    assert chosen(monkeypatch) != first
+
+
+def test_torchrun_names_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert this_job() == this_job(), "all have the same parent"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="--rdzv-id=NAME"):
+        this_job()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "tuesday")
+    assert this_job() == "torchrun tuesday"
+
+
+@pytest.mark.parametrize(
+    ("environment", "rank"),
+    [
+        ({}, 0),
+        ({"LOCAL_RANK": "1"}, 1),
+        ({"RANK": "5", "LOCAL_RANK": "1"}, 5),
+        ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "3"}, 3),
+        ({"SLURM_PROCID": "3", "LOCAL_RANK": "1"}, 1),
+    ],
+)
+def test_a_process_knows_its_rank(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], rank: int) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert rank_of_this_process() == rank
 
 
 def test_a_named_run_must_hold_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -69,3 +166,32 @@ def test_a_named_run_must_hold_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
     assert chosen(monkeypatch, resume=str(tmp_path / "old")) == tmp_path / "old"
+
+
+def test_nobody_enters_where_another_job_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = chosen(monkeypatch)
+    assert enter(directory)["job"] == this_job()
+    monkeypatch.setenv(JOB_VARIABLE, "")
+    with pytest.raises(ValueError, match=f"process {os.getpid()} on .* is at work in runs/pic/"):
+        enter(directory)
+    record = json.loads((directory / RECORD).read_text())
+    write_json(directory / RECORD, record | {"status": "stopped"})
+    assert enter(directory)["status"] == "stopped"
+
+
+def test_a_process_that_is_gone_is_not_alive() -> None:
+    ours = job_entries()
+    assert is_alive(ours)
+    assert not is_alive({"process": ours["process"] | {"started": ours["process"]["started"] - 60}}), "another's number"
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        started = psutil.Process(child.pid).create_time()
+        theirs = {"process": {"host": socket.gethostname(), "pid": child.pid, "started": started}}
+        assert is_alive(theirs)
+        child.kill()
+    assert is_alive(theirs) is False
+
+
+def test_of_another_machine_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert is_alive({"process": {"host": "elsewhere", "pid": 1, "started": 0.0}, "slurm_job": "3"}) is None
+    assert is_alive({}) is None

@@ -1,0 +1,34 @@
+"""Weights & Biases: on their server where there is an account, and otherwise on disk, for `wandb sync` later."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from omegaconf import DictConfig
+
+
+def is_logged_in() -> bool:
+    """Whether runs can go to a server."""
+    import wandb
+
+    online = wandb.login(prompt=False, verify=False)
+    wandb.teardown()  # or its session would remember that nobody has logged in, and refuse to start offline
+    return bool(online)
+
+
+@contextmanager
+def tracked(logger: DictConfig | None) -> Iterator[None]:
+    """A run that this logger tracks, if there is one: it is told in the end how the run ended."""
+    if logger is None:
+        yield
+        return
+    import wandb
+
+    logger.offline |= not is_logged_in()
+    try:
+        yield
+    except BaseException as error:
+        if wandb.run and getattr(error, "status", "") == "preempted":
+            wandb.run.mark_preempting()
+        wandb.finish(exit_code=1)
+        raise
+    wandb.finish()
