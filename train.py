@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from configs.command import as_dictionary, command, sentence_of
+from sweeps.signals import held
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sweeps.preemption import Preemption
 
 
+@held()
 def train(config: DictConfig) -> None:
     """Fit, score and report what the config describes, in its run's directory."""
     from evaluation.record import RunRecord, run_record
@@ -37,6 +39,7 @@ def train(config: DictConfig) -> None:
         rank_of_this_process,
     )
     from evaluation.tracking import tracked
+    from lightning_modules.checkpoint import require_same_model
     from sweeps.preemption import Preempted, Preemption, requeue
 
     quieten()
@@ -45,18 +48,19 @@ def train(config: DictConfig) -> None:
     if before.get("status") == "finished" and config.resume == "auto":
         print(f"finished already: {directory}")
         return
-    tracking_id = (
-        os.environ.get("WANDB_RUN_ID") or before.get("tracking_id") or f"{config.name}-{directory.name}-{token_hex(2)}"
-    )
+    if (directory / LAST_CHECKPOINT).is_file():
+        require_same_model(directory / LAST_CHECKPOINT, as_dictionary(config.model))
+    new_id = f"{config.name}-{directory.name}-{token_hex(2)}"
+    tracking_id = os.environ.get("WANDB_RUN_ID") or before.get("tracking_id") or new_id
     config.run = {"directory": str(directory), "tracking_id": tracking_id}
     entries = run_record(as_dictionary(config), overrides(), tracking_id) | job_entries()
     entries |= {key: before[key] for key in ("started", "wall_seconds") if key in before}
     rank = rank_of_this_process()
     try:
         with (
-            Preemption(directory / LAST_CHECKPOINT, config.trainer.log_every_n_steps) as preemption,
             tracked(config.logger.get("wandb")),
             RunRecord(directory / RECORD, entries, rank, sentence_of) as record,
+            Preemption(directory / LAST_CHECKPOINT, config.trainer.log_every_n_steps) as preemption,
         ):
             fit(config, directory, record, preemption)
     except Preempted as end:
@@ -73,7 +77,7 @@ def fit(config: DictConfig, directory: Path, record: RunRecord, preemption: Pree
 
     from datamodules.base import bad_pictures
     from evaluation.run_directory import LAST_CHECKPOINT
-    from lightning_modules.checkpoint import best_score, require_same_model
+    from lightning_modules.checkpoint import best_score
     from lightning_modules.colorizer import Colorizer
     from lightning_modules.device import require_synchronizable
 
@@ -81,9 +85,7 @@ def fit(config: DictConfig, directory: Path, record: RunRecord, preemption: Pree
     pl.seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
     model = instantiate(config.model, _convert_="all")
-    if last.is_file():
-        require_same_model(last, model.hparams)
-    elif config.initialize_from:
+    if config.initialize_from and not last.is_file():
         model.initialize_from(config.initialize_from)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)

@@ -29,6 +29,7 @@ def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
         os.environ[FULL_TRACE] = asked_for
         try:
             with errors_as_sentences():
+                require_multirun_for_launchers()
                 task(config)
         except SystemExit as end:
             if end.code != 1 or not is_member_of_a_grid():
@@ -44,8 +45,22 @@ def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
 
 def is_member_of_a_grid() -> bool:
     """Whether this process goes on with a grid's next run after this one."""
-    hydra_config = HydraConfig.get()
-    return hydra_config.mode == RunMode.MULTIRUN and hydra_config.launcher._target_.endswith(".BasicLauncher")
+    return HydraConfig.get().mode == RunMode.MULTIRUN and not launches_elsewhere()
+
+
+def launches_elsewhere() -> bool:
+    """Whether runs are to be started by something else than this process, such as SLURM."""
+    return not HydraConfig.get().launcher._target_.endswith(".BasicLauncher")
+
+
+def require_multirun_for_launchers() -> None:
+    """Refuse to run here what was meant for a cluster.
+
+    Raises:
+        ValueError: So.
+    """
+    if launches_elsewhere() and HydraConfig.get().mode != RunMode.MULTIRUN:
+        raise ValueError("hydra/launcher submits runs if -m stands at the end of the command; this would run here")
 
 
 def as_dictionary(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
@@ -64,7 +79,8 @@ def errors_as_sentences() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("\nstopped by Ctrl-C; what was written is kept", file=sys.stderr)
+        jobs = "; jobs that were submitted go on: python -m sweeps.status RUNS" if "submitit" in sys.modules else ""
+        print(f"\nstopped by Ctrl-C; what was written is kept{jobs}", file=sys.stderr)
         sys.exit(130)
     except mistakes() as error:
         print(f"error: {sentence_of(error)}\n(set {FULL_TRACE}=1 for the trace)", file=sys.stderr)
@@ -72,17 +88,23 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 def mistakes() -> tuple[type[Exception], ...]:
-    """What a user's mistake raises; of Weights & Biases, a missing network or a wrong key, if it is in use at all."""
-    usual = (HydraException, OmegaConfBaseException, ValueError, OSError)
-    if "wandb" not in sys.modules:
-        return usual
-    from wandb.errors import Error
+    """What a user's mistake raises; of Weights & Biases and SLURM, what they refuse, if they are in use at all."""
+    usual: tuple[type[Exception], ...] = (HydraException, OmegaConfBaseException, ValueError, OSError)
+    if "wandb" in sys.modules:
+        from wandb.errors import Error
 
-    return (*usual, Error)
+        usual += (Error,)
+    if "submitit" in sys.modules and "SLURM_STEP_ID" not in os.environ:  # this process submits
+        usual += (RuntimeError,)
+    return usual
 
 
 def sentence_of(error: BaseException) -> str:
     """What went wrong, in words, with the nearest name where one was mistyped."""
+    if isinstance(error, MissingConfigException) and "submitit" in str(error.missing_cfg_file):
+        return "hydra/launcher=slurm wants a package that is not installed: pip install 'chromalab[slurm]'"
+    if type(error).__name__ == "UncompletedJobError":
+        return f"{first_line(error).split(' with path')[0]} has failed; python -m sweeps.status RUNS tells why"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = sorted(error.options)

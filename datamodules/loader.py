@@ -1,5 +1,6 @@
 """A loader that can stop at any batch and go on from there, on any number of ranks."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +145,7 @@ class ResumableLoader:
             persistent_workers=workers > 0,
             multiprocessing_context=start_method if workers else None,
             generator=torch.Generator(),
+            worker_init_fn=be_apart if workers else None,
         )
         self.borrower = Borrower()
         self.epoch, self.goes_on = 0, True
@@ -258,3 +260,8 @@ class ResumableLoader:
     def changed_ranks(self) -> bool:
         """Whether other ranks, or other batch sizes, began the current epoch."""
         return bool(self.batches.done)
+
+
+def be_apart(_: int) -> None:
+    """Leave the training's process group: Ctrl-C and clusters' signals are for the training, which ends its workers."""
+    os.setpgid(0, 0)

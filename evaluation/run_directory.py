@@ -152,6 +152,7 @@ def is_alive(record: dict[str, Any]) -> bool | None:
     if job and shutil.which("squeue"):
         queue = ["squeue", "--noheader", "--jobs", job, "--format", "%T"]
         answer = subprocess.run(queue, capture_output=True, text=True, check=False)
-        # a job that ended long ago is unknown
-        return answer.stdout.strip() in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
+        # a job that ended long ago is unknown; without an answer, nothing is known
+        if answer.returncode == 0 or "Invalid job id" in answer.stderr:
+            return answer.stdout.strip() in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
     return None

@@ -1,5 +1,6 @@
 """Weights & Biases: on their server where there is an account, and otherwise on disk, for `wandb sync` later."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,8 @@ def tracked(logger: DictConfig | None) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        if wandb.run is None and "WANDB_SWEEP_ID" in os.environ:
+            wandb.init()  # it failed before its first step, and its sweep would never hear of it
         if wandb.run and getattr(error, "status", "") == "preempted":
             wandb.run.mark_preempting()
         wandb.finish(exit_code=1)

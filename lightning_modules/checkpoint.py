@@ -55,17 +55,22 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return checkpoint
 
 
-def require_same_model(path: Path, hyper_parameters: Mapping[str, Any]) -> None:
-    """Refuse to go on from a checkpoint of another model.
+def require_same_model(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse to go on from a checkpoint of another model than a config's.
+
+    Args:
+        path: Of the checkpoint.
+        config: Of the model: its class, as `_target_`, and its hyper-parameters.
 
     Raises:
-        ValueError: If a hyper-parameter differs, or the checkpoint is damaged.
+        ValueError: If one of them differs, or the checkpoint is damaged.
     """
-    saved = read_checkpoint(path)["hyper_parameters"]
-    for name in saved.keys() | hyper_parameters.keys():
-        if saved.get(name) != hyper_parameters.get(name):
+    checkpoint = read_checkpoint(path)
+    saved = {**checkpoint["hyper_parameters"], "_target_": checkpoint["method"]}
+    for name, value in {**config, "_target_": config["_target_"].rpartition(".")[2]}.items():
+        if saved.get(name) != value:
             raise ValueError(
-                f"{path} was trained with model.{name}={saved.get(name)}, not {hyper_parameters.get(name)}; "
+                f"{path} was trained with model.{name}={saved.get(name)}, not {value}; "
                 "repeat the run's own experiment and model to go on with it"
             )
 

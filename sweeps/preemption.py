@@ -13,9 +13,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from evaluation.run_directory import slurm_job
-
-REQUEUE, STOP = signal.SIGUSR1, signal.SIGTERM
-"""A warning that time is nearly up, as `sbatch --signal=USR1@120` sends it; and an order to end."""
+from sweeps.signals import REQUEUE, STOP, let_through
 
 
 class Preempted(SystemExit):
@@ -56,6 +54,7 @@ class Preemption(Checkpoint):
     def __enter__(self) -> Self:
         self.others = {number: signal.getsignal(number) for number in (REQUEUE, STOP)}
         self.listen()
+        let_through()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,15 +1,14 @@
 """`report.html`: what one run learnt, on one page that stands alone."""
 
 import base64
-import csv
 import io
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import yaml
 from PIL import Image
 
+from evaluation.curves import read_curves
 from evaluation.measures import MEASURES
 from evaluation.report.template import template_of
 
@@ -51,19 +50,6 @@ def data_address(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def read_curves(logs: Path) -> dict[str, dict[int, float]]:
-    """Every curve of Lightning's CSV logs, value by step; where a resumed run repeats steps, its values count."""
-    curves: dict[str, dict[int, float]] = {}
-    versions = sorted(logs.glob("version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
-    for path in versions:
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                for name, value in row.items():
-                    if value and name not in ("epoch", "step") and isfinite(float(value)):
-                        curves.setdefault(name, {})[int(row["step"])] = float(value)
-    return curves
 
 
 def loss_curve(logs: Path) -> str:

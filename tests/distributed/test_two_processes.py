@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.report.run_report import read_curves
+from evaluation.curves import read_curves
 from tests.integration.test_command_line import run
 from tests.integration.test_runs import SMALL, only_run
 

@@ -12,7 +12,8 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lightning_modules.layers.averaging import ParameterAveraging
-from sweeps.preemption import REQUEUE, STOP, Preempted, Preemption, requeue
+from sweeps.preemption import Preempted, Preemption, requeue
+from sweeps.signals import REQUEUE, STOP, held
 from tests.conftest import RandomPictures, quiet_trainer
 from tests.distributed.train_methods import method
 
@@ -103,6 +104,15 @@ def test_outside_training_there_is_nothing_to_wait_for(tmp_path: Path) -> None:
     with Preemption(tmp_path / "last.ckpt", 1), pytest.raises(Preempted):
         os.kill(os.getpid(), STOP)
     assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_a_signal_that_comes_early_waits_until_it_can_be_heard(tmp_path: Path) -> None:
+    with held():
+        os.kill(os.getpid(), REQUEUE)
+        with pytest.raises(Preempted):
+            Preemption(tmp_path / "last.ckpt", 1).__enter__()
+    signal.signal(REQUEUE, signal.SIG_DFL)
+    signal.signal(STOP, signal.SIG_DFL)
 
 
 def test_other_handlers_are_put_back(tmp_path: Path) -> None:

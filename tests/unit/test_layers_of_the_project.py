@@ -14,8 +14,9 @@ MAY_IMPORT = {
     "lightning_modules": {"lightning_modules"},
     "datamodules": {"datamodules", "lightning_modules"},
     "evaluation": {"evaluation", "lightning_modules"},
+    "sweeps": {"sweeps", "evaluation"},
 }
-OWN = {*MAY_IMPORT, "train", "evaluate", "colorize", "sweeps", "benchmarks", "tests"}
+OWN = {*MAY_IMPORT, "train", "evaluate", "colorize", "benchmarks", "tests"}
 
 
 def imported(path: Path) -> set[str]:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from evaluation.curves import read_curves
 from evaluation.record import RunRecord, file_sha256, git_commit, read_json, run_record, write_json
-from evaluation.report.run_report import read_curves, write_report
+from evaluation.report.run_report import write_report
 from evaluation.report.sheet import contact_sheet, grey_of, to_image
 from evaluation.report.table import print_scores
 

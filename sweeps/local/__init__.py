@@ -1,0 +1,1 @@
+"""`python -m sweeps.local`: sweep files of Weights & Biases without an account, with Optuna."""
