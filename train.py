@@ -26,9 +26,14 @@ if TYPE_CHECKING:
     from sweeps.preemption import Preemption
 
 
-@held()
 def train(config: DictConfig) -> None:
     """Fit, score and report what the config describes, in its run's directory."""
+    with held():  # what is imported from here on takes seconds
+        run(config)
+
+
+def run(config: DictConfig) -> None:
+    """Choose the directory, keep its record, and go through with it."""
     from evaluation.record import RunRecord, run_record
     from evaluation.run_directory import (
         LAST_CHECKPOINT,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from datamodules.loader import ResumableLoader
-from datamodules.order import generator_of
+from datamodules.order import generator_of, rank_order
 from datamodules.picture_set import PictureSet, Visit, readable
 
 BAD_PICTURES = "bad_pictures"
@@ -80,8 +80,9 @@ class PictureDataModule(pl.LightningDataModule):
 
     def first_pictures(self, count: int) -> Tensor:
         """What training on one rank begins with, uint8 `(count, 3, H, W)`, fewer if the set has no more."""
-        order = self.training.order(generator_of(self.seed, 0))[:count]
-        return torch.stack([readable(self.training, Visit(picture, 0))["rgb"] for picture in order.tolist()])
+        seeds = (self.seed, 0)
+        order = rank_order(self.training.order(generator_of(*seeds)), self.training.reach, (*seeds, 0), 0, 1)
+        return torch.stack([readable(self.training, Visit(picture, 0))["rgb"] for picture in order[:count].tolist()])
 
     def val_dataloader(self) -> ResumableLoader:
         """Every validation picture once."""

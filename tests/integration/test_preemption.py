@@ -3,6 +3,8 @@
 import os
 import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lightning_modules.layers.averaging import ParameterAveraging
 from sweeps.preemption import Preempted, Preemption, requeue
-from sweeps.signals import REQUEUE, STOP, held
-from tests.conftest import RandomPictures, quiet_trainer
+from sweeps.signals import REQUEUE, STOP
+from tests.conftest import PROJECT, RandomPictures, quiet_trainer
 from tests.distributed.train_methods import method
 
 EPOCHS, BATCHES = 2, 4
@@ -107,12 +109,21 @@ def test_outside_training_there_is_nothing_to_wait_for(tmp_path: Path) -> None:
 
 
 def test_a_signal_that_comes_early_waits_until_it_can_be_heard(tmp_path: Path) -> None:
-    with held():
-        os.kill(os.getpid(), REQUEUE)
-        with pytest.raises(Preempted):
-            Preemption(tmp_path / "last.ckpt", 1).__enter__()
-    signal.signal(REQUEUE, signal.SIG_DFL)
-    signal.signal(STOP, signal.SIG_DFL)
+    code = """if True:
+        import os
+        from pathlib import Path
+        from sweeps.signals import REQUEUE, held
+
+        with held():
+            os.kill(os.getpid(), REQUEUE)
+            from sweeps.preemption import Preempted, Preemption  # this takes seconds
+            try:
+                Preemption(Path("last.ckpt"), 1).__enter__()
+            except Preempted as end:
+                print("heard", end.code)
+        """
+    ended = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert ended.stdout == f"heard {128 + REQUEUE}\n"
 
 
 def test_other_handlers_are_put_back(tmp_path: Path) -> None:

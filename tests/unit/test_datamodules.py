@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -170,3 +171,25 @@ def test_cifar10_refuses_other_sizes(tmp_path: Path) -> None:
     save_pictures(tmp_path / "test" / "cat", 1, side=31)
     with pytest.raises(ValueError, match="31x31"):
         cifar(tmp_path).setup("test")
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "ranks", "accumulated", "of_a_rank"), [(64, 1, 1, 64), (64, 8, 1, 8), (64, 8, 4, 2), (8, 8, 1, 1)]
+)
+def test_ranks_and_accumulated_batches_share_the_pictures_of_a_step(
+    batch_size: int, ranks: int, accumulated: int, of_a_rank: int
+) -> None:
+    data = PictureDataModule(batch_size=batch_size, evaluation_batch_size=1, workers=0, seed=0)
+    assert data.batch_size_of_rank == batch_size, "without a trainer"
+    data.trainer = SimpleNamespace(world_size=ranks, accumulate_grad_batches=accumulated)  # type: ignore[assignment]
+    assert data.batch_size_of_rank == of_a_rank
+
+
+@pytest.mark.parametrize(("batch_size", "ranks", "accumulated"), [(7, 2, 1), (8, 16, 1), (64, 8, 3)])
+def test_pictures_of_a_step_that_cannot_be_shared_are_refused(batch_size: int, ranks: int, accumulated: int) -> None:
+    data = PictureDataModule(batch_size=batch_size, evaluation_batch_size=1, workers=0, seed=0)
+    data.trainer = SimpleNamespace(world_size=ranks, accumulate_grad_batches=accumulated)  # type: ignore[assignment]
+    with pytest.raises(
+        ValueError, match=f"does not divide by {ranks} ranks.* give a multiple of {ranks * accumulated}"
+    ):
+        _ = data.batch_size_of_rank

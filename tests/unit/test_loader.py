@@ -478,3 +478,32 @@ def test_a_set_of_other_ranks_ends_like_any_other_epoch() -> None:
     plain = next(after_one_epoch(2, 3, 53))
     assert resumed.state_dict() == plain.state_dict()
     assert not resumed.changed_ranks
+
+
+@pytest.mark.parametrize(("ranks", "accumulated"), [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)])
+def test_a_step_sees_the_same_pictures_on_any_number_of_ranks(ranks: int, accumulated: int) -> None:
+    def steps(ranks: int, accumulated: int) -> list[list[str]]:
+        size = 8 // ranks // accumulated
+        loaders = [
+            ResumableLoader(Recorder(45), size, shuffle=True, rank=rank, world_size=ranks, accumulated=accumulated)
+            for rank in range(ranks)
+        ]
+        batches = [keys_of(loader) for loader in loaders]
+        assert {len(each) for each in batches} == {5 * accumulated}, "only whole steps"
+        of_steps = [range(step * accumulated, (step + 1) * accumulated) for step in range(5)]
+        return [sorted(key for turn in turns for each in batches for key in each[turn]) for turns in of_steps]
+
+    assert steps(ranks, accumulated) == steps(1, 1)
+
+
+def test_other_ranks_go_on_with_the_pictures_that_come_next() -> None:
+    whole = keys_of(ResumableLoader(Recorder(45), 8, shuffle=True))
+    first, second = (ResumableLoader(Recorder(45), 4, shuffle=True, rank=rank, world_size=2) for rank in range(2))
+    for iterator in (iter(first), iter(second)):
+        for _ in range(2):
+            next(iterator)
+    alone = ResumableLoader(Recorder(45), 8, shuffle=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # they are the very pictures, so there is nothing to tell
+        alone.load_state_dict(first.state_dict())
+    assert keys_of(alone) == whole[2:]
