@@ -48,28 +48,33 @@ def run(config: DictConfig) -> None:
     from sweeps.preemption import Preempted, Preemption, requeue
 
     quieten()
-    directory = choose_run_directory(as_dictionary(config, resolve=False))
-    before = enter(directory)
+    directory, rank = choose_run_directory(as_dictionary(config, resolve=False)), rank_of_this_process()
+    before, last = enter(directory), directory / LAST_CHECKPOINT
     if before.get("status") == "finished" and config.resume == "auto":
-        print(f"finished already: {directory}")
+        if rank == 0:
+            print(f"finished already: {directory}")
         return
-    if (directory / LAST_CHECKPOINT).is_file():
-        require_same_model(directory / LAST_CHECKPOINT, as_dictionary(config.model))
+    if last.is_file():
+        require_same_model(last, as_dictionary(config.model))
     new_id = f"{config.name}-{directory.name}-{token_hex(2)}"
     tracking_id = os.environ.get("WANDB_RUN_ID") or before.get("tracking_id") or new_id
     config.run = {"directory": str(directory), "tracking_id": tracking_id}
     entries = run_record(as_dictionary(config), overrides(), tracking_id) | job_entries()
     entries |= {key: before[key] for key in ("started", "wall_seconds") if key in before}
-    rank = rank_of_this_process()
     try:
         with (
-            tracked(config.logger.get("wandb")),
+            tracked(config.logger.get("wandb"), rank),
             RunRecord(directory / RECORD, entries, rank, sentence_of) as record,
-            Preemption(directory / LAST_CHECKPOINT, config.trainer.log_every_n_steps) as preemption,
+            Preemption(last) as preemption,
         ):
             fit(config, directory, record, preemption)
-    except Preempted as end:
-        if end.requeues and rank == 0:
+    except (Preempted, KeyboardInterrupt) as end:
+        if rank:  # the first answers for all; srun and Lightning take another's bad exit for a reason to end it at once
+            raise SystemExit(0) from end
+        requeues = isinstance(end, Preempted) and end.requeues
+        how = "SLURM starts this job again, and it" if requeues else "resume=auto behind the same command"
+        print(f"\nstopped; {how} goes on from {last}" if last.is_file() else "\nstopped before the first checkpoint")
+        if requeues:
             requeue()
         raise
 
@@ -81,10 +86,11 @@ def fit(config: DictConfig, directory: Path, record: RunRecord, preemption: Pree
     from hydra.utils import instantiate
 
     from datamodules.base import bad_pictures
-    from evaluation.run_directory import LAST_CHECKPOINT
+    from evaluation.run_directory import LAST_CHECKPOINT, rank_of_this_process
     from lightning_modules.checkpoint import best_score
     from lightning_modules.colorizer import Colorizer
-    from lightning_modules.device import require_synchronizable
+    from lightning_modules.device import compile_networks, require_synchronizable
+    from sweeps.preemption import Preempted
 
     last = directory / LAST_CHECKPOINT
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -94,28 +100,28 @@ def fit(config: DictConfig, directory: Path, record: RunRecord, preemption: Pree
         model.initialize_from(config.initialize_from)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    if config.compile:
+        compile_networks(model)
     data = instantiate(config.data, _convert_="all")
     trainer: pl.Trainer = instantiate(
         config.trainer,
         callbacks=[*(instantiate(callback) for callback in config.callbacks.values() if callback), preemption],
         logger=[instantiate(logger) for logger in config.logger.values()],
     )
+    if trainer.world_size == 1 and rank_of_this_process():
+        raise ValueError("several processes were started for a trainer of one; give trainer=ddp or trainer=ddp_slurm")
     if config.trainer.sync_batchnorm:
         require_synchronizable(model, trainer.strategy.root_device)
     if trainer.is_global_zero:
         print(f"{'going on in' if last.is_file() else 'run directory:'} {directory}")
     try:
-        learner: Any = torch.compile(model) if config.compile else model
-        trainer.fit(learner, data, ckpt_path=last if last.is_file() else None, weights_only=True)
-    except SystemExit:  # a signal, or Lightning's answer to Ctrl-C
-        if trainer.is_global_zero:
-            print(
-                f"\nstopped; resume=auto behind the same command goes on from {last}" if last.is_file() else "\nstopped"
-            )
-        raise
+        trainer.fit(model, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    except SystemExit as end:
+        raise end if isinstance(end, Preempted) else KeyboardInterrupt from end  # Lightning makes it an exit
     finally:
         pictures = {**data.provenance, "unreadable": bad_pictures(directory)}
-        record.save(pictures=pictures, best=best_score(trainer))
+        record.entries |= {"pictures": pictures, "best": best_score(trainer)}
+    record.save()
     if isinstance(model, Colorizer):
         report(directory, config, record.entries, data, trainer)
     else:

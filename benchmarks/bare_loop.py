@@ -1,6 +1,5 @@
 """Training without Lightning, which the benchmarks of training measure, or compare with."""
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lightning_modules.device import compile_networks
 from lightning_modules.task import Task
 
 PUBLISHED = (
@@ -50,18 +50,23 @@ class Bare:
         schedule = configured.get("lr_scheduler", {"interval": None})
         self.scheduler = schedule["scheduler"] if schedule["interval"] == "step" else None
         self.device, self.mixed = device, config.trainer.precision == "bf16-mixed"
-        self.loss: Callable[..., Any] = self.model.training_step
         if config.compile:
-            self.loss = torch.compile(self.loss)
+            compile_networks(self.model)
 
     def autocast(self) -> torch.autocast:
         """Of the experiment's precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed)
 
+    def loss(self, batch: dict[str, Any]) -> Tensor:
+        """Of a batch."""
+        found = self.model.training_step(batch, 0)
+        assert isinstance(found, Tensor)
+        return found
+
     def step(self, batch: dict[str, Any]) -> Tensor:
         """Train on a batch; its loss."""
         with self.autocast():
-            loss: Tensor = self.loss(batch, 0)
+            loss = self.loss(batch)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -74,7 +79,7 @@ class Bare:
     def flops(self, batch: dict[str, Any]) -> float:
         """Operations of a batch's forward and backward pass, two for a multiplication that is added."""
         with FlopCounterMode(display=False) as counter, self.autocast():
-            self.loss(batch, 0).backward()
+            self.loss(batch).backward()
         self.optimizer.zero_grad()
         return float(counter.get_total_flops())
 

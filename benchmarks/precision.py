@@ -43,6 +43,10 @@ class Trial(NamedTuple):
 
 def try_out(config: DictConfig, device: torch.device, batch: int, steps: int) -> Trial:
     """Train on a few batches of the bundled photographs, over and over, after some steps to warm up."""
+    torch._dynamo.reset()  # or what others compiled would count against this one's limit
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     loop = Bare(config, device)
     photos = Photos(
         root=None,
@@ -89,12 +93,13 @@ def precision(arguments: argparse.Namespace) -> None:
             except torch.OutOfMemoryError:
                 table.add_row(*row, "out of memory")
                 continue
-            rate, plain = batch / trial.seconds, plain or trial.seconds
-            share, speedup = f"{rate * trial.flops / peak:.0%}" if peak else "-", plain / trial.seconds
+            plain = trial.seconds if kind == "32-true" else plain
+            rate = batch / trial.seconds
+            share = f"{rate * trial.flops / peak:.0%}" if peak else "-"
             table.add_row(
                 *row,
                 f"{rate:.3g}",
-                f"{speedup:.2f}",
+                f"{plain / trial.seconds:.2f}" if plain else "-",
                 f"{trial.gigabytes:.1f}",
                 share,
                 f"{trial.loss:.3f}",

@@ -265,12 +265,15 @@ def main() -> None:
     source = f"its operations at {cluster.utilization:.0%} of {cluster.peak / 1e12:,.0f} TFLOPS (bfloat16)"
     if arguments.device != "none":
         device = choose_device(arguments.device)
-        source = f"measured on {where(device)}, bf16-mixed, at a batch of {arguments.batch or 'the paper'}"
+        batches = f"a batch of {arguments.batch}" if arguments.batch else "each paper's batch"
+        source = f"measured on {where(device)}, bf16-mixed, at {batches}"
         for name, work in works.items():
             seconds = measured(name, work, device, arguments.batch, arguments.steps)
             works[name] = work._replace(measured=seconds)
     for text in arguments.step_seconds:
         name, _, seconds = text.partition("=")
+        if name not in works or not seconds.replace(".", "", 1).isdigit():
+            parser.error(f"--step-seconds {text} is no EXPERIMENT=SECONDS; the experiments are {', '.join(works)}")
         works[name] = works[name]._replace(measured=float(seconds))
         source += f"; {name}: {seconds} s, as given"
     console = Console(width=125)

@@ -71,10 +71,10 @@ class PictureDataModule(pl.LightningDataModule):
         ranks, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
         size, left = divmod(self.batch_size, ranks * accumulated)
         if left or not size:
-            times = f" times trainer.accumulate_grad_batches={accumulated}" if accumulated > 1 else ""
             raise ValueError(
-                f"data.batch_size={self.batch_size} counts the pictures of a whole step and does not divide by "
-                f"{ranks} ranks{times}; give a multiple of {ranks * accumulated}, or other ranks"
+                f"data.batch_size={self.batch_size} counts the pictures of a whole step, and {ranks} ranks with "
+                f"trainer.accumulate_grad_batches={accumulated} cannot share them; give a multiple of "
+                f"{ranks * accumulated}, or change those"
             )
         return size
 
@@ -116,8 +116,10 @@ class PictureDataModule(pl.LightningDataModule):
             log=log,
         )
         # An epoch that Lightning cuts short must end for the loader too, or a resumed run would go on in it.
-        if shuffle and (isinstance(limit, int) or limit < 1):
-            loader.batches.limit = limit if isinstance(limit, int) else int(limit * loader.batches.whole)
+        if shuffle and isinstance(limit, int):
+            loader.batches.limit = limit
+        elif shuffle and limit < 1:
+            raise ValueError(f"trainer.limit_train_batches={limit} is a share; give a number of batches")
         return loader
 
     def state_dict(self) -> dict[str, Any]:

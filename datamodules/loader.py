@@ -1,6 +1,7 @@
 """A loader that can stop at any batch and go on from there, on any number of ranks."""
 
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +64,9 @@ class Batches(Sampler[list[Visit]]):
 
     def limited(self, batches: int) -> int:
         """What the limit leaves of so many batches."""
-        return batches if self.limit is None else min(batches, self.limit)
+        if self.limit is None:
+            return batches
+        return min(batches, max(self.limit // self.accumulated, 1) * self.accumulated)
 
     def __iter__(self) -> Iterator[list[Visit]]:
         """Batches of visits."""
@@ -263,5 +266,6 @@ class ResumableLoader:
 
 
 def be_apart(_: int) -> None:
-    """Leave the training's process group: Ctrl-C and clusters' signals are for the training, which ends its workers."""
-    os.setpgid(0, 0)
+    """Hear no signal that is for the training: it ends its workers itself."""
+    os.setpgid(0, 0)  # Ctrl-C and SLURM signal whole groups
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -79,8 +79,8 @@ class Parts:
         return self.folder / f"part_{number:06}.npz"
 
     def done(self, number: int) -> bool:
-        """Whether a part is there."""
-        return self.path(number).is_file()
+        """Whether a part is there, or was: whoever has all of them clears them away."""
+        return self.path(number).is_file() or not self.folder.is_dir()
 
     def save(self, number: int, part: Part) -> None:
         """Write a part, whole or not at all."""
@@ -95,12 +95,14 @@ class Parts:
             arrays[f"{name}/statistics"] = np.concatenate(values, axis=1)
             arrays[f"{name}/names"] = np.array(list(table.statistics), dtype=np.str_)
             arrays[f"{name}/ends"] = np.cumsum([each.shape[1] for each in values])
-        self.folder.mkdir(parents=True, exist_ok=True)
         half = self.folder / f"{uuid4().hex}.half"
         try:
             with half.open("wb") as file:
                 np.savez(file, **arrays)
             half.replace(self.path(number))
+        except FileNotFoundError:
+            if self.folder.is_dir():
+                raise
         finally:
             half.unlink(missing_ok=True)
 

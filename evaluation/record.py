@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 SCHEMA = 2
 """Of run.json."""
@@ -22,7 +23,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 def write_json(path: Path, record: dict[str, Any]) -> None:
     """Write a record so that a reader finds the old one or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(path.name + ".part")
+    half = path.with_name(f".{path.name}-{uuid4().hex}")
     half.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     half.replace(path)
 
@@ -113,7 +114,8 @@ class RunRecord:
             failure = self.sentence_of(error)
             self.save(status="failed", failure=failure)
             if self.rank:
-                write_json(self.path, read_json(self.path) | {"failure": f"rank {self.rank}: {failure}"})
+                blamed = {"status": "failed", "failure": f"rank {self.rank}: {failure}"}
+                write_json(self.path, read_json(self.path) | blamed)
 
 
 def git_commit() -> str | None:

@@ -18,8 +18,8 @@ JOB_VARIABLE = "CHROMALAB_JOB"
 RECORD = "run.json"
 LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
 CHOICES_OF_PLACE = ("resume", "runs", "run", "name")
-STARTED_WITHIN = 1.0
-"""Seconds by which a process's start, as it was noted, may differ from what the system says."""
+STARTED_WITHIN = 60.0
+"""Seconds by which a process's start, as it was noted, may differ from what the system says: clocks are set."""
 
 
 def choose_run_directory(config: dict[str, Any]) -> Path:
@@ -111,7 +111,7 @@ def this_job() -> str:
         ValueError: If torchrun started processes on several nodes without a name for them.
     """
     environment = os.environ
-    if "SLURM_STEP_ID" in environment:
+    if is_srun():
         return f"slurm {slurm_job()}.{environment['SLURM_STEP_ID']}"
     if name := environment.get("TORCHELASTIC_RUN_ID"):
         if environment["LOCAL_WORLD_SIZE"] == environment["WORLD_SIZE"]:
@@ -126,8 +126,13 @@ def this_job() -> str:
 
 def rank_of_this_process() -> int:
     """Its number among those of its job, as torchrun, srun or Lightning tell it."""
-    names = ("RANK", "SLURM_PROCID" if "SLURM_STEP_ID" in os.environ else "", "LOCAL_RANK")
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID" if is_srun() else "")
     return next((int(os.environ[name]) for name in names if name in os.environ), 0)
+
+
+def is_srun() -> bool:
+    """Whether srun started this process for a training, and not for a shell to work in."""
+    return "SLURM_STEP_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
 
 def slurm_job() -> str | None:

@@ -17,9 +17,9 @@ def is_logged_in() -> bool:
 
 
 @contextmanager
-def tracked(logger: DictConfig | None) -> Iterator[None]:
-    """A run that this logger tracks, if there is one: it is told in the end how the run ended."""
-    if logger is None:
+def tracked(logger: DictConfig | None, rank: int) -> Iterator[None]:
+    """A run that this logger tracks, if there is one: the first rank tells it in the end how the run ended."""
+    if logger is None or rank:
         yield
         return
     import wandb

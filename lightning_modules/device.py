@@ -1,5 +1,7 @@
 """Where arithmetic is done."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -19,6 +21,19 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"there is no device {name} on this machine; take auto or cpu") from error
     return device
+
+
+def compile_networks(model: nn.Module, **settings: Any) -> None:
+    """Compile the parts of a method's networks, in place, so that everything else sees the method as it was.
+
+    Args:
+        model: The method: its children that have parameters are its networks.
+        settings: Of `torch.compile`.
+    """
+    for network in model.children():
+        for part in (network, *network.children()):
+            if next(part.parameters(), None) is not None:
+                part.compile(**settings)
 
 
 def require_synchronizable(model: nn.Module, device: torch.device) -> None:

@@ -11,9 +11,13 @@ from typing import Any, Self
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from evaluation.run_directory import slurm_job
 from sweeps.signals import REQUEUE, STOP, let_through
+
+AGREES_EVERY = 5
+"""Steps, or batches of validation, after which several ranks ask each other what they have heard; it costs time."""
 
 
 class Preempted(SystemExit):
@@ -36,19 +40,19 @@ class Preempted(SystemExit):
 class Preemption(Checkpoint):
     """Hears the signals, as a context. In training, all ranks write a checkpoint at the end of one step and end.
 
-    A signal in validation ends the run at once: it goes on from its last checkpoint, and validates whole. Outside
-    training a signal ends it where it is.
+    In validation they end without: the run goes on from its last checkpoint, and validates whole. Outside training a
+    signal ends a run where it is. The first signal counts.
 
     As Lightning lets every `Checkpoint` run after all other callbacks, averages are those of the same step.
 
     Args:
         checkpoint: Where it is written.
-        agrees_every_n_steps: How often several ranks ask each other, since it costs time.
     """
 
-    def __init__(self, checkpoint: Path, agrees_every_n_steps: int) -> None:
-        self.checkpoint, self.agrees_every_n_steps = checkpoint, agrees_every_n_steps
-        self.heard, self.training = 0, False
+    def __init__(self, checkpoint: Path) -> None:
+        self.checkpoint = checkpoint
+        self.heard, self.training, self.batches_of_all = 0, False, 0
+        self.launcher: Any = None
         self.others: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -59,7 +63,8 @@ class Preemption(Checkpoint):
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self.others.items():
-            signal.signal(number, handler)
+            # what is still to be done must not be cut short by the next one
+            signal.signal(number, signal.SIG_IGN if self.heard else handler)
 
     def listen(self) -> None:
         """Take the signals, from whoever has them."""
@@ -68,12 +73,17 @@ class Preemption(Checkpoint):
 
     def hear(self, number: int, frame: FrameType | None) -> None:
         """The handler."""
-        self.heard = max(self.heard, number)
+        if self.heard:
+            return
+        self.heard = number
+        if isinstance(self.launcher, _SubprocessScriptLauncher):  # whoever signals may know this process only
+            self.launcher.kill(signal.Signals(number))
         if not self.training:
-            raise Preempted(self.heard)
+            raise Preempted(number)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """From here on there is something to lose, and Lightning has put in handlers that would end in mid-step."""
+        self.launcher = trainer.strategy.launcher
         self.listen()
         self.training = True
 
@@ -81,29 +91,45 @@ class Preemption(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and end, if a rank has heard a signal."""
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and (heard := self.heard_by_any(trainer)):
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and (heard := self.agreed(trainer, batch_idx)):
             trainer.save_checkpoint(self.checkpoint)
             raise Preempted(heard)
 
-    def heard_by_any(self, trainer: pl.Trainer) -> int:
-        """The signal that any rank has heard."""
-        if trainer.world_size == 1:
-            return self.heard
-        if trainer.global_step % self.agrees_every_n_steps:
-            return 0
-        heard = torch.tensor(self.heard, device=trainer.strategy.root_device)
-        return int(trainer.strategy.reduce(heard, reduce_op="max"))
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Find out how many batches every rank has."""
+        self.batches_of_all = int(over_ranks(trainer, int(sum(trainer.num_val_batches)), "min"))
 
-    def on_validation_batch_end(self, *arguments: Any, **named: Any) -> None:
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """End: what validation has seen so far would not go into a checkpoint."""
-        if self.heard and self.training:
-            raise Preempted(self.heard)
+        if self.training and batch_idx < self.batches_of_all and (heard := self.agreed(trainer, batch_idx)):
+            raise Preempted(heard)
+
+    def agreed(self, trainer: pl.Trainer, batch_idx: int) -> int:
+        """The signal that a rank has heard, the same on all ranks; 0 for none, or while they do not ask each other."""
+        if trainer.world_size > 1 and (batch_idx + 1) // trainer.accumulate_grad_batches % AGREES_EVERY:
+            return 0
+        return over_ranks(trainer, self.heard, "max")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """What is left is to score, which can be ended anywhere."""
         self.training = False
         if self.heard:
             raise Preempted(self.heard)
+
+
+def over_ranks(trainer: pl.Trainer, number: int, choice: str) -> int:
+    """The `min` or `max` of a number over all ranks."""
+    if trainer.world_size == 1:
+        return number
+    return int(trainer.strategy.reduce(torch.tensor(number, device=trainer.strategy.root_device), reduce_op=choice))
 
 
 def requeue() -> None:

@@ -118,7 +118,11 @@ def read_sweep(directory: Path) -> Sweep:
     rows = find_rows([directory])
     # a run's own scores come before those of later evaluations, which lie deeper
     rows.sort(key=lambda row: len(row.folder.parts))
-    records = {path.parent: _read_record(path) for path in sorted(directory.rglob(RECORD))}
+    records = {
+        path.parent: _read_record(path)
+        for path in sorted(directory.rglob(RECORD))
+        if not path.parent.name.startswith(".")
+    }
     settings = _settings(records)
     shortened = _shortener(settings.values())
     runs = {

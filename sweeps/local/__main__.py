@@ -54,11 +54,6 @@ def run(arguments: argparse.Namespace) -> bool:
         raise ValueError(f"{odd[0]} is no override; they look like data.root=my/cifar10")
     if not Path(file.program).is_file():
         raise FileNotFoundError(f"there is no {file.program} here; start sweeps from the project's folder")
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise ValueError("sweeps.local wants Optuna: pip install optuna") from error
-
     from sweeps.local.driver import Driver, locked, print_trials
     from sweeps.local.page import write_page
     from sweeps.local.study import counts, open_study, queue_failed

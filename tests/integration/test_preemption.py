@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Signals(pl.Callback):
 def train(checkpoint: Path, *callbacks: pl.Callback, **settings: Any) -> tuple[pl.Trainer, dict[str, torch.Tensor]]:
     """Train a small PIC, from a checkpoint if there is one; returns its weights, too."""
     model = method("PIC")
-    with Preemption(checkpoint, 1) as preemption:
+    with Preemption(checkpoint) as preemption:
         trainer = quiet_trainer(
             max_epochs=EPOCHS,
             enable_checkpointing=True,
@@ -54,6 +55,15 @@ def train(checkpoint: Path, *callbacks: pl.Callback, **settings: Any) -> tuple[p
         resume = checkpoint if checkpoint.is_file() else None
         trainer.fit(model, pictures, ckpt_path=resume, weights_only=True)
     return trainer, model.state_dict()
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Those of this process, put back."""
+    before = {number: signal.getsignal(number) for number in (REQUEUE, STOP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -103,7 +113,7 @@ def test_in_validation_it_ends_and_goes_on_from_its_last_checkpoint(tmp_path: Pa
 
 
 def test_outside_training_there_is_nothing_to_wait_for(tmp_path: Path) -> None:
-    with Preemption(tmp_path / "last.ckpt", 1), pytest.raises(Preempted):
+    with Preemption(tmp_path / "last.ckpt"), pytest.raises(Preempted):
         os.kill(os.getpid(), STOP)
     assert not (tmp_path / "last.ckpt").exists()
 
@@ -118,7 +128,7 @@ def test_a_signal_that_comes_early_waits_until_it_can_be_heard(tmp_path: Path) -
             os.kill(os.getpid(), REQUEUE)
             from sweeps.preemption import Preempted, Preemption  # this takes seconds
             try:
-                Preemption(Path("last.ckpt"), 1).__enter__()
+                Preemption(Path("last.ckpt")).__enter__()
             except Preempted as end:
                 print("heard", end.code)
         """
@@ -143,15 +153,23 @@ def test_only_a_warning_inside_a_slurm_job_requeues_it(in_slurm: Path, monkeypat
     assert Preempted(REQUEUE).status == "stopped"
 
 
-def test_an_order_to_end_outweighs_a_warning(tmp_path: Path, in_slurm: Path) -> None:
+@pytest.mark.parametrize(("first", "second", "status"), [(STOP, REQUEUE, "stopped"), (REQUEUE, STOP, "preempted")])
+def test_the_first_signal_counts(tmp_path: Path, in_slurm: Path, first: int, second: int, status: str) -> None:
     class Both(Signals):
         def on_before_optimizer_step(self, trainer: pl.Trainer, *_: Any) -> None:
-            for number in (STOP, REQUEUE):
+            for number in (first, second):
                 os.kill(os.getpid(), number)
 
     with pytest.raises(Preempted) as end:
-        train(tmp_path / "last.ckpt", Both(STOP))
-    assert end.value.status == "stopped"
+        train(tmp_path / "last.ckpt", Both(first))
+    assert end.value.status == status
+
+
+def test_nothing_cuts_short_what_is_done_after_a_signal(tmp_path: Path) -> None:
+    with pytest.raises(Preempted), Preemption(tmp_path / "last.ckpt"):
+        os.kill(os.getpid(), STOP)
+    os.kill(os.getpid(), STOP)
+    os.kill(os.getpid(), REQUEUE)
 
 
 def test_slurm_is_asked_for_the_arrays_member(in_slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:

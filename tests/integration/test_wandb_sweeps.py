@@ -174,6 +174,14 @@ def test_a_run_that_fails_is_marked_so(server: Server, tmp_path: Path) -> None:
     assert server.exit_code("failed") == 1
 
 
+def test_a_run_that_fails_before_it_logs_anything_is_marked_so_too(server: Server, tmp_path: Path) -> None:
+    agent(server, tmp_path, training("data.download=false"), "early")  # there are no pictures
+    (record,) = (json.loads(path.read_text()) for path in tmp_path.glob("out/pic_tiny/[!.]*/run.json"))
+    assert record["status"] == "failed"
+    assert "CIFAR-10 is not at pictures" in record["failure"]
+    assert server.exit_code("early") == 1
+
+
 CRASHING = "import os, wandb; wandb.init().log({'loss': 1}); os.kill(os.getpid(), 9)"
 
 

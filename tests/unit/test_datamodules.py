@@ -189,7 +189,5 @@ def test_ranks_and_accumulated_batches_share_the_pictures_of_a_step(
 def test_pictures_of_a_step_that_cannot_be_shared_are_refused(batch_size: int, ranks: int, accumulated: int) -> None:
     data = PictureDataModule(batch_size=batch_size, evaluation_batch_size=1, workers=0, seed=0)
     data.trainer = SimpleNamespace(world_size=ranks, accumulate_grad_batches=accumulated)  # type: ignore[assignment]
-    with pytest.raises(
-        ValueError, match=f"does not divide by {ranks} ranks.* give a multiple of {ranks * accumulated}"
-    ):
+    with pytest.raises(ValueError, match=f"{ranks} ranks with .* give a multiple of {ranks * accumulated}"):
         _ = data.batch_size_of_rank

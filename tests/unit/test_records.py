@@ -83,6 +83,7 @@ def test_a_record_says_how_a_run_ended(tmp_path: Path, error: BaseException, sta
 def test_the_rank_that_failed_first_is_blamed(tmp_path: Path) -> None:
     first, second = record_in(tmp_path), record_in(tmp_path, rank=1)
     first.__enter__()
+    first.entries["best"] = {"value": 3.0}
     for record, error in ((second, ValueError("no data")), (first, RuntimeError("lost a peer"))):
         record.__exit__(type(error), error, None)
     ended = read_json(tmp_path / "run.json")

@@ -29,7 +29,7 @@ from evaluation.run_directory import (
 
 OF_A_LAUNCHER = (
     *("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"),
-    *("SLURM_PROCID", "TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", JOB_VARIABLE),
+    *("SLURM_PROCID", "SLURM_JOB_NAME", "TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", JOB_VARIABLE),
 )
 
 
@@ -114,6 +114,12 @@ def test_a_requeued_job_finds_its_directory(monkeypatch: pytest.MonkeyPatch, ste
     assert chosen(monkeypatch).name == f"{first.name}-2"
 
 
+def test_a_shell_inside_slurm_makes_a_run_of_each_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_slurm(monkeypatch, "12")
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")
+    assert chosen(monkeypatch) != chosen(monkeypatch)
+
+
 def test_a_job_that_runs_a_command_twice_makes_two_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     in_slurm(monkeypatch, "12", step="0")
     first = chosen(monkeypatch)
@@ -151,6 +157,7 @@ def test_torchrun_names_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"RANK": "5", "LOCAL_RANK": "1"}, 5),
         ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "3"}, 3),
         ({"SLURM_PROCID": "3", "LOCAL_RANK": "1"}, 1),
+        ({"SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "bash", "SLURM_PROCID": "0", "LOCAL_RANK": "1"}, 1),
     ],
 )
 def test_a_process_knows_its_rank(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], rank: int) -> None:
@@ -182,7 +189,9 @@ def test_nobody_enters_where_another_job_is_at_work(monkeypatch: pytest.MonkeyPa
 def test_a_process_that_is_gone_is_not_alive() -> None:
     ours = job_entries()
     assert is_alive(ours)
-    assert not is_alive({"process": ours["process"] | {"started": ours["process"]["started"] - 60}}), "another's number"
+    assert not is_alive({"process": ours["process"] | {"started": ours["process"]["started"] - 600}}), (
+        "another's number"
+    )
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         started = psutil.Process(child.pid).create_time()
         theirs = {"process": {"host": socket.gethostname(), "pid": child.pid, "started": started}}
