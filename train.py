@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import warnings
 from pathlib import Path
 from secrets import token_hex
@@ -76,7 +77,7 @@ def run(config: DictConfig) -> None:
         print(f"\nstopped; {how} goes on from {last}" if last.is_file() else "\nstopped before the first checkpoint")
         if requeues:
             requeue()
-        raise
+        raise end if isinstance(end, Preempted) else SystemExit(128 + signal.SIGINT) from end
 
 
 def fit(config: DictConfig, directory: Path, record: RunRecord, preemption: Preemption) -> None:
@@ -90,7 +91,6 @@ def fit(config: DictConfig, directory: Path, record: RunRecord, preemption: Pree
     from lightning_modules.checkpoint import best_score
     from lightning_modules.colorizer import Colorizer
     from lightning_modules.device import compile_networks, require_synchronizable
-    from sweeps.preemption import Preempted
 
     last = directory / LAST_CHECKPOINT
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -117,7 +117,9 @@ def fit(config: DictConfig, directory: Path, record: RunRecord, preemption: Pree
     try:
         trainer.fit(model, data, ckpt_path=last if last.is_file() else None, weights_only=True)
     except SystemExit as end:
-        raise end if isinstance(end, Preempted) else KeyboardInterrupt from end  # Lightning makes it an exit
+        if end.code == 1:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from end
+        raise
     finally:
         pictures = {**data.provenance, "unreadable": bad_pictures(directory)}
         record.entries |= {"pictures": pictures, "best": best_score(trainer)}

@@ -35,6 +35,8 @@ def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
             if end.code != 1 or not is_member_of_a_grid():
                 raise
             raise ValueError("a run of this grid failed; python -m sweeps.status tells which, and why") from end
+        finally:
+            os.environ[FULL_TRACE] = "1"
 
     asked_for = os.environ.get(FULL_TRACE, "0")
     with errors_as_sentences():

@@ -91,13 +91,14 @@ class Preemption(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and end, if a rank has heard a signal."""
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and (heard := self.agreed(trainer, batch_idx)):
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and (heard := self.agreed(trainer, trainer.global_step)):
             trainer.save_checkpoint(self.checkpoint)
             raise Preempted(heard)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Find out how many batches every rank has."""
-        self.batches_of_all = int(over_ranks(trainer, int(sum(trainer.num_val_batches)), "min"))
+        self.batches_of_all = over_ranks(trainer, int(sum(trainer.num_val_batches)), "min")
 
     def on_validation_batch_end(
         self,
@@ -109,12 +110,12 @@ class Preemption(Checkpoint):
         dataloader_idx: int = 0,
     ) -> None:
         """End: what validation has seen so far would not go into a checkpoint."""
-        if self.training and batch_idx < self.batches_of_all and (heard := self.agreed(trainer, batch_idx)):
+        if self.training and batch_idx < self.batches_of_all and (heard := self.agreed(trainer, batch_idx + 1)):
             raise Preempted(heard)
 
-    def agreed(self, trainer: pl.Trainer, batch_idx: int) -> int:
+    def agreed(self, trainer: pl.Trainer, count: int) -> int:
         """The signal that a rank has heard, the same on all ranks; 0 for none, or while they do not ask each other."""
-        if trainer.world_size > 1 and (batch_idx + 1) // trainer.accumulate_grad_batches % AGREES_EVERY:
+        if trainer.world_size > 1 and count % AGREES_EVERY:
             return 0
         return over_ranks(trainer, self.heard, "max")
 

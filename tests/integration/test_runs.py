@@ -162,6 +162,36 @@ def test_jobs_of_a_multirun_keep_apart(tmp_path: Path) -> None:
     assert sorted(record["seed"] for record in records) == [1, 2]
 
 
+def test_a_member_that_fails_does_not_end_its_grid_and_the_grid_again_repeats_none_that_finished(
+    tmp_path: Path,
+) -> None:
+    grid = ["-m", "data.root=nowhere,null", "resume=auto", *SMALL, "trainer.max_epochs=1"]
+    first, second = (run("train.py", *grid, folder=tmp_path) for _ in range(2))
+    for result in (first, second):
+        assert result.returncode == 1
+        assert "there is no folder nowhere" in result.stderr
+        assert "error: a run of this grid failed; python -m sweeps.status tells which, and why" in result.stderr
+        assert "Traceback" not in result.stderr
+    assert "finished already: " in second.stdout
+    records = [json.loads(path.read_text()) for path in (tmp_path / "runs" / "pic_photos").glob("*/run.json")]
+    assert {record["status"] for record in records} == {"finished", "failed"}
+    assert all("-m" not in record["command"].split() for record in records), "a command for each alone"
+
+
+def test_ctrl_c_ends_a_grid_with_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+    grid = ["-m", "seed=1,2", *SMALL, "trainer.max_epochs=1000"]
+    process = subprocess.Popen(
+        [sys.executable, str(PROJECT / "train.py"), *grid], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    while not list(tmp_path.glob("runs/*/*/checkpoints/last.ckpt")):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert "stopped; resume=auto behind the same command goes on from" in printed
+    assert json.loads((only_run(tmp_path) / "run.json").read_text())["status"] == "stopped"
+
+
 def test_a_published_experiment_runs_a_few_steps(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / split / "cat").mkdir(parents=True)

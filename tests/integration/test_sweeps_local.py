@@ -322,6 +322,7 @@ def check_sweep(folder: Path, printed: str, count: int) -> None:
     assert table[0] == pytest.approx(min(best), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_real_training_is_swept_and_survives_a_kill(tmp_path: Path) -> None:
     check_sweep(tmp_path, train_killed(tmp_path, count=2, kill_after=0), count=2)
