@@ -55,18 +55,15 @@ def server() -> Iterator[Server]:
         yield started
 
 
+def talking(server: Server, folder: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder, for which the stand-in is W&B."""
+    settings = environment(server, folder) | {"PYTHONPATH": str(PROJECT)}
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=280, check=False)
+
+
 def client(server: Server, folder: Path, how: str, *commands: str) -> str:
     """Give commands to the real client, `in turn` or `at once`; what they print."""
-    settings = environment(server, folder) | {"PYTHONPATH": str(PROJECT)}
-    result = subprocess.run(
-        [sys.executable, "-c", CLIENT, how, *commands],
-        cwd=folder,
-        env=settings,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    result = talking(server, folder, [sys.executable, "-c", CLIENT, how, *commands])
     assert result.returncode == 0, result.stderr
     return result.stdout + result.stderr
 
@@ -131,16 +128,7 @@ def agent(server: Server, folder: Path, script: str, run: str) -> subprocess.Com
     sweep = f"sweep{len(server.sweeps)}"
     server.sweeps[sweep] = {"program": "train.py", "method": "grid", "command": command}
     server.drawn[sweep] = [(run, {"seed": 1})]
-    settings = environment(server, folder) | {"PYTHONPATH": str(PROJECT)}
-    return subprocess.run(
-        ["wandb", "agent", "--count", "1", sweep],
-        cwd=folder,
-        env=settings,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    return talking(server, folder, ["wandb", "agent", "--count", "1", sweep])
 
 
 def training(*more: str) -> str:
