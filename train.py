@@ -68,7 +68,7 @@ def run(config: DictConfig) -> None:
             RunRecord(directory / RECORD, entries, rank, sentence_of) as record,
             Preemption(last) as preemption,
         ):
-            fit(config, directory, record, preemption)
+            fit(config, directory, last, record, preemption)
     except (Preempted, KeyboardInterrupt) as end:
         if rank:  # the first answers for all; srun and Lightning take another's bad exit for a reason to end it at once
             raise SystemExit(0) from end
@@ -80,19 +80,18 @@ def run(config: DictConfig) -> None:
         raise end if isinstance(end, Preempted) else SystemExit(128 + signal.SIGINT) from end
 
 
-def fit(config: DictConfig, directory: Path, record: RunRecord, preemption: Preemption) -> None:
-    """Train, and then score or test."""
+def fit(config: DictConfig, directory: Path, last: Path, record: RunRecord, preemption: Preemption) -> None:
+    """Train, from the last checkpoint if there is one, and then score or test."""
     import pytorch_lightning as pl
     import torch
     from hydra.utils import instantiate
 
     from datamodules.base import bad_pictures
-    from evaluation.run_directory import LAST_CHECKPOINT, rank_of_this_process
+    from evaluation.run_directory import rank_of_this_process
     from lightning_modules.checkpoint import best_score
     from lightning_modules.colorizer import Colorizer
     from lightning_modules.device import compile_networks, require_synchronizable
 
-    last = directory / LAST_CHECKPOINT
     pl.seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
     model = instantiate(config.model, _convert_="all")

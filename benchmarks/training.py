@@ -36,7 +36,7 @@ from lightning_modules.color import to_float
 
 SMALL = ["model.embedding=[{width:16,blocks:1},{width:32,stride:2,blocks:1}]", "model.width=16", "model.blocks=1"]
 NETWORKS = {"a small one": [*SMALL, "model.mixtures=4", "data.batch_size=4"], "pic_tiny": []}
-"""What `overhead` trains, as changes to the experiment `pic_tiny`."""
+"""What is trained, as changes to the experiment `pic_tiny`."""
 WITHOUT = {
     "averaging": ["callbacks.averaging=null"],
     "progress bar": ["callbacks.progress=null", "+trainer.enable_progress_bar=false"],
@@ -129,7 +129,7 @@ def through_train(config: DictConfig) -> Span:
 
 
 def ways_of(network: str, steps: int, parts: bool) -> dict[str, Callable[[], Span]]:
-    """The ways of training a network that `overhead` compares."""
+    """The ways of training a network that are compared."""
 
     def config(*changes: str) -> DictConfig:
         fixed = ["trainer.accelerator=cpu", "trainer.limit_val_batches=0"]
