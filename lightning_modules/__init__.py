@@ -1,6 +1,7 @@
 """The colourisation methods, one folder a paper, and the contract that they share."""
 
 METHODS: dict[str, str] = {
+    "CIC": "lightning_modules.cic.module",
     "Exemplar": "lightning_modules.exemplar.module",
     "LRAC": "lightning_modules.lrac.module",
     "PIC": "lightning_modules.pic.module",

@@ -1,5 +1,7 @@
 """Resizing pictures, the one way in which all pictures are resized: an antialiased bicubic filter."""
 
+import math
+
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -39,6 +41,17 @@ def size_by_short_side(height: int, width: int, short_side: int) -> tuple[int, i
     """Height and width when the shorter has this length and the aspect is kept, rounded to whole pixels."""
     scale = short_side / min(height, width)
     return max(short_side, round(height * scale)), max(short_side, round(width * scale))
+
+
+def size_within(size: tuple[int, int], short_side: int | None, multiple: int = 1) -> tuple[int, int]:
+    """Height and width, whole multiples, of an image whose shorter side is brought down to `short_side` if longer.
+
+    >>> size_within((1000, 1500), short_side=256, multiple=4)
+    (256, 384)
+    """
+    scale = min(1.0, (short_side or math.inf) / min(size))
+    height, width = (max(1, round(side * scale / multiple)) * multiple for side in size)
+    return height, width
 
 
 def resized_luminance(luminance: Tensor, size: tuple[int, int]) -> Tensor:

@@ -21,6 +21,7 @@ from tests.conftest import RandomPictures, colourful_pictures, quiet_trainer
 
 PIC_STAGES = "[{width:8,blocks:1},{width:16,stride:2,blocks:1,dilation:2}]"
 SMALL: dict[str, list[str]] = {
+    "CIC": ["model=cic_tiny", "model.resolution=16", "model.network.width=4"],
     "Exemplar": [
         "model=exemplar_tiny",
         "model.resolution=16",

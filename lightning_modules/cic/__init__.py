@@ -1,0 +1,1 @@
+"""CIC: Colorful Image Colorization (Zhang, Isola, Efros, ECCV 2016)."""
