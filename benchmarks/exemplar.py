@@ -20,9 +20,10 @@ from torch import Tensor
 from lightning_modules.colorizer import Colorizer
 from lightning_modules.device import choose_device
 from lightning_modules.exemplar.matching import MATCHINGS, describe, match
-from lightning_modules.exemplar.module import Exemplar, no_hints
+from lightning_modules.exemplar.module import Exemplar
 from lightning_modules.exemplar.transfer import TransferNetwork
 from lightning_modules.guidance import Guidance
+from lightning_modules.hints import no_hints
 
 REPEATS = 2
 MATCHING_SIDE = 512

@@ -7,6 +7,7 @@ METHODS: dict[str, str] = {
     "PIC": "lightning_modules.pic.module",
     "PICEmbedding": "lightning_modules.pic.embedding_only",
     "PixColor": "lightning_modules.pixcolor.module",
+    "SIGGRAPH17": "lightning_modules.siggraph17.module",
     "Welsh": "lightning_modules.welsh.module",
 }
 """Where each method's class lives: the name that a checkpoint stores, and the module to import for it."""

@@ -105,6 +105,24 @@ def reveal(chroma: Tensor, patches: Tensor) -> Tensor:
     return torch.cat([shown, (last > 0).unsqueeze(1).to(shown.dtype)], dim=1).view(-1, 3, *chroma.shape[2:])
 
 
+def some_whole(hints: Tensor, chroma: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+    """Hints, but of some images all of their chroma, as Zhang et al. 2017 train, so that hints are kept as they are.
+
+    Args:
+        hints: `(B, 3, H, W)`.
+        chroma: Lab a and b, `(B, 2, H, W)`.
+        share: Chance of each image to be shown whole.
+        generator: On the images' device.
+    """
+    chosen = torch.rand(len(hints), generator=generator, device=hints.device) < share
+    return torch.where(chosen.view(-1, 1, 1, 1), F.pad(chroma, (0, 0, 0, 0, 0, 1), value=1.0), hints)
+
+
+def no_hints(image: Tensor) -> Tensor:
+    """Hints that show nothing, for `(B, C, H, W)`."""
+    return torch.zeros_like(image[:, :1]).expand(-1, 3, -1, -1)
+
+
 def side_of_a_hint(size: tuple[int, int]) -> int:
     """Side in pixels of the square that a person's hint marks in a picture of a height and width."""
     return max(1, round(min(size) / RELATIVE_SIDE))

@@ -1,6 +1,5 @@
 """Exemplar: Stylization-Based Architecture for Fast Deep Exemplar Colorization, as a LightningModule."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, Self, TypedDict
@@ -12,20 +11,20 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from lightning_modules.checkpoint import DOWNLOAD
-from lightning_modules.color import lab_to_rgb, rgb_to_lab, rgb_to_lab_luminance, to_float
+from lightning_modules.chroma import seen_size, with_chroma
+from lightning_modules.color import rgb_to_lab, rgb_to_lab_luminance, to_float
 from lightning_modules.colorizer import Colorizer
-from lightning_modules.exemplar.colorization import (
-    ColorizationNetwork,
-    begin_with_colorizer,
-    class_of,
-    masked_huber,
-)
 from lightning_modules.exemplar.encoder import begin_with_vgg19
 from lightning_modules.exemplar.transfer import TransferNetwork, padded
 from lightning_modules.guidance import Guidance
-from lightning_modules.hints import joined, random_patches, reduced, reveal, uniform_patches
+from lightning_modules.hints import joined, no_hints, random_patches, reduced, reveal, uniform_patches
 from lightning_modules.resize import resized, resized_luminance
+from lightning_modules.siggraph17.losses import class_loss, huber
+from lightning_modules.siggraph17.network import ColorizationNetwork
+from lightning_modules.siggraph17.weights import begin_with_colorizer
 
+CIC_BLOCKS = 4
+"""Of the network of Zhang et al. 2016, with which the colourisation sub-net starts (section 3.2)."""
 LOSSES = {"colorization": ("hinted", "automatic"), "transfer": ("reconstruction",)}
 """What each part is judged by in validation."""
 
@@ -169,10 +168,9 @@ class Exemplar(Colorizer):
         quarter, features = self.colorization.features(luminance, hints)
         numbers = self.loss
         predicted = self.colorization.chroma(features)
-        loss = masked_huber(predicted, chroma, hints[:, 2:], numbers["hint_weight"], numbers["huber_delta"])
+        loss = huber(predicted, chroma, numbers["huber_delta"], 1 + numbers["hint_weight"] * hints[:, 2:])
         if numbers["class_weight"] > 0:
-            logits = self.colorization.classes(quarter).float()
-            loss = loss + numbers["class_weight"] * F.cross_entropy(logits, class_of(chroma))
+            loss = loss + numbers["class_weight"] * class_loss(self.colorization.classes(quarter), chroma)
         return loss
 
     def reconstruction_loss(self, rgb: Tensor) -> Tensor:
@@ -235,7 +233,7 @@ class Exemplar(Colorizer):
         if "transfer" in self.parts and encoder is not None:
             begin_with_vgg19(self.transfer.encoder, encoder)
         if "colorization" in self.parts and colorization is not None:
-            begin_with_colorizer(self.colorization, colorization)
+            begin_with_colorizer(self.colorization, colorization, CIC_BLOCKS)
         self.initialized.fill_(True)
 
     @classmethod
@@ -260,7 +258,7 @@ class Exemplar(Colorizer):
             self.require_transfer(guidance)
         if guidance.reference is not None and guidance.hints is not None and not self.refined:
             raise ValueError("hints are for the second pass, which refined=false leaves out; give either, not both")
-        size = self.seen_size(luminance)
+        size = seen_size(luminance, self.inference_short_side)
         small = 100 * resized_luminance(luminance / 100, size)
         given = no_hints(small) if guidance.hints is None else reduced(guidance.hints, size)
         if guidance.reference is None:
@@ -296,7 +294,9 @@ class Exemplar(Colorizer):
         """
         self.require_transfer(guidance)
         assert guidance.reference is not None
-        content, reference = (resized(each, self.seen_size(each)) for each in (rgb, guidance.reference))
+        content, reference = (
+            resized(each, seen_size(each, self.inference_short_side)) for each in (rgb, guidance.reference)
+        )
         labels = [guidance.labels, guidance.reference_labels]
         redrawn: Tensor = self.transfer(content, reference, *labels)
         return redrawn
@@ -324,26 +324,7 @@ class Exemplar(Colorizer):
             return random_patches(len(coarse), size, numbers["sides"], generator, coarse.device)
         return uniform_patches(len(coarse), numbers["patches"], size, numbers["sides"], generator, coarse.device)
 
-    def seen_size(self, picture: Tensor) -> tuple[int, int]:
-        """Height and width at which the sub-nets see a picture, `(B, C, H, W)`."""
-        height, width = picture.shape[2:]
-        scale = min(1.0, (self.inference_short_side or math.inf) / min(height, width))
-        return max(1, round(height * scale)), max(1, round(width * scale))
-
 
 def factor(schedule: Schedule, epoch: int) -> float:
     """What Adam's rate is multiplied by in an epoch, counted from 0."""
     return schedule["decay"] ** (epoch // schedule["epochs"])
-
-
-def no_hints(picture: Tensor) -> Tensor:
-    """Hints that show nothing, for `(B, C, H, W)`."""
-    return torch.zeros_like(picture[:, :1]).expand(-1, 3, -1, -1)
-
-
-def with_chroma(luminance: Tensor, chroma: Tensor) -> Tensor:
-    """RGB in [0, 1], `(B, 3, H, W)`, of L, `(B, 1, H, W)`, and Lab a and b of this size or a smaller one."""
-    size = luminance.shape[2:]
-    if chroma.shape[2:] != size:
-        chroma = F.interpolate(chroma, size, mode="bicubic", align_corners=False)
-    return lab_to_rgb(torch.cat([luminance, chroma], dim=1))

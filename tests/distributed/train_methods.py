@@ -32,6 +32,7 @@ CHANGES = {
     "PIC": ["model.dropout=0"],
     "PICEmbedding": ["model.dropout=0"],
     "PixColor": ["model.optimization.learning_rate=1e-5"],
+    "SIGGRAPH17": ["model.optimization.learning_rate=1e-5", "model.hints.whole_share=0"],
 }
 
 
@@ -126,6 +127,7 @@ def main() -> None:
     with (
         patch("lightning_modules.lrac.module.random_locations", same_locations),
         patch("lightning_modules.exemplar.module.random_patches", same_patches),
+        patch("lightning_modules.siggraph17.module.random_patches", same_patches),
     ):
         trained = {name: train(name, ranks, accumulated) for name in SMALL}
     torch.save(trained, folder / f"trained_{ranks}_{rank}_{accumulated}.pt")

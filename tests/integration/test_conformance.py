@@ -49,6 +49,7 @@ SMALL: dict[str, list[str]] = {
         "model.conditioning.width=8",
         "model.refinement.width=4",
     ],
+    "SIGGRAPH17": ["model=siggraph17_tiny", "model.resolution=16", "model.network.width=4"],
     "Welsh": ["model=welsh", "model.resolution=16"],
 }
 
@@ -71,6 +72,7 @@ def test_a_published_start_from_pretrained_weights_cannot_be_forgotten() -> None
         "pretrained",
     )
     starts |= {"exemplar_imagenet": "pretrained.colorization", "exemplar_transfer_coco": "pretrained.encoder"}
+    starts |= {"siggraph17_imagenet": "pretrained"}
     for experiment, setting in starts.items():
         with initialize_config_module("configs", version_base="1.3"):
             config = compose("train", [f"+experiment={experiment}"])

@@ -46,6 +46,7 @@ SMALL: dict[str, list[str]] = {
         "model.pixelcnn={width:8,blocks:1,hidden_width:16}",
         "model.refinement.width=4",
     ],
+    "SIGGRAPH17": ["model.network.width=4"],
     "Segmentation": [*VGG16, "model.network.hidden_width=12"],
     "VGG19Classification": ["model.width=4"],
     "Welsh": [],

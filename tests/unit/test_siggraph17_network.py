@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.special import huber
+from scipy.special import huber as scipy_huber
 from torch import Tensor, nn
 
-from lightning_modules.exemplar.colorization import (
-    ColorizationNetwork,
-    begin_with_colorizer,
-    block,
-    class_of,
-    masked_huber,
-)
+from lightning_modules.siggraph17.classes import class_of
+from lightning_modules.siggraph17.losses import huber
+from lightning_modules.siggraph17.network import ColorizationNetwork, block
+from lightning_modules.siggraph17.weights import begin_with_colorizer
 
 WIDTH = 3
 
@@ -142,7 +139,7 @@ def test_parameters_of_the_published_network() -> None:
 def test_it_is_the_network_of_2017(tmp_path: Path, size: tuple[int, int]) -> None:
     theirs, path = zhangs(Zhang2017, tmp_path)
     network = ColorizationNetwork(WIDTH, class_head=True)
-    begin_with_colorizer(network, path)
+    begin_with_colorizer(network, path, 4)
     network.eval()
     luminance, hints = grey_and_hints(2, *size)
     with torch.no_grad():
@@ -156,7 +153,7 @@ def test_it_is_the_network_of_2017(tmp_path: Path, size: tuple[int, int]) -> Non
     assert logits.shape == (2, 529, size[0] // 4, size[1] // 4)
     torch.testing.assert_close(logits.double(), classes, rtol=1e-4, atol=1e-4)
     without = ColorizationNetwork(WIDTH)
-    begin_with_colorizer(without, path)
+    begin_with_colorizer(without, path, 4)
     assert torch.equal(without.eval()(luminance, hints), found), "the class head changes nothing"
 
 
@@ -226,7 +223,7 @@ def test_huber_loss_of_the_numbers_computed_by_hand() -> None:
     chroma = torch.zeros(1, 2, 1, 1)
     predicted = chroma + 0.001 * 110
     for mask, wanted in ((1.0, 0.0064545), (0.0, 0.000055)):
-        found = masked_huber(predicted, chroma, torch.full((1, 1, 1, 1), mask), 10, 1)
+        found = huber(predicted, chroma, 1, 1 + 10 * torch.full((1, 1, 1, 1), mask))
         assert found.item() == pytest.approx(wanted, rel=1e-4)
 
 
@@ -238,8 +235,8 @@ def test_huber_loss_is_the_mean_of_scaled_residuals(weight: float, delta: float)
     for picture, channel, y, x in np.ndindex(2, 2, 5, 4):
         residual = (predicted - chroma)[picture, channel, y, x].item() / 110
         residual *= 1 + weight * mask[picture, 0, y, x].item()
-        total += huber(delta / 110, residual) * 110 / delta
-    found = masked_huber(predicted, chroma, mask, weight, delta)
+        total += scipy_huber(delta / 110, residual) * 110 / delta
+    found = huber(predicted, chroma, delta, 1 + weight * mask)
     assert found.item() == pytest.approx(total / predicted.numel(), rel=1e-5)
 
 
@@ -268,7 +265,7 @@ def test_it_starts_with_the_first_blocks_of_2016_in_which_hints_have_no_influenc
     network = ColorizationNetwork(WIDTH)
     randomize(network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    begin_with_colorizer(network, path)
+    begin_with_colorizer(network, path, 4)
     fourth: list[Tensor] = []
     network.eval().blocks["4"].register_forward_hook(lambda module, inputs, output: fourth.append(output))
     luminance, hints = grey_and_hints(2, 24, 32)
@@ -283,7 +280,7 @@ def test_it_starts_with_the_first_blocks_of_2016_in_which_hints_have_no_influenc
 
 def test_after_the_start_of_2016_hints_are_learnt(tmp_path: Path) -> None:
     network = ColorizationNetwork(WIDTH)
-    begin_with_colorizer(network, zhangs(Zhang2016, tmp_path)[1])
+    begin_with_colorizer(network, zhangs(Zhang2016, tmp_path)[1], 4)
     network(*grey_and_hints(2, 16, 16)).square().mean().backward()
     first = next(network.blocks["1"].parameters())
     assert first.grad is not None
@@ -297,7 +294,7 @@ def test_it_starts_from_a_run(tmp_path: Path, prefix: str) -> None:
     weights |= {"transfer.decoder.before.4.weight": torch.ones(1), "initialized": torch.tensor(True)}
     (tmp_path / "checkpoints").mkdir()
     torch.save({"method": "Exemplar", "state_dict": weights}, tmp_path / "checkpoints" / "last.ckpt")
-    begin_with_colorizer(network, str(tmp_path))
+    begin_with_colorizer(network, str(tmp_path), 4)
     for name, value in network.state_dict().items():
         assert torch.equal(value, source.state_dict()[name]), name
 
@@ -316,22 +313,20 @@ def test_weights_that_do_not_fit_are_refused_in_a_sentence(tmp_path: Path, kind:
         torch.save(weights, path)
         network = ColorizationNetwork(WIDTH)
         before = network.state_dict()["blocks.1.2.weight"].clone()
-        with pytest.raises(ValueError, match=rf"zhang\.pth cannot start this sub-net: {name} is absent") as caught:
-            begin_with_colorizer(network, path)
+        with pytest.raises(ValueError, match=rf"zhang\.pth cannot start this network: {name} is absent") as caught:
+            begin_with_colorizer(network, path, 4)
         assert "\n" not in str(caught.value)
         assert torch.equal(network.state_dict()["blocks.1.2.weight"], before), "it was begun all the same"
     torch.save(whole, path)
-    with pytest.raises(
-        ValueError, match=r"blocks\.1\.0\.weight is absent.* Give model\.colorization\.width that one's"
-    ):
-        begin_with_colorizer(ColorizationNetwork(WIDTH + 1), path)
+    with pytest.raises(ValueError, match=r"blocks\.1\.0\.weight is absent.* give the network that one's width"):
+        begin_with_colorizer(ColorizationNetwork(WIDTH + 1), path, 4)
 
 
 def test_files_that_are_no_weights_are_refused_in_a_sentence(tmp_path: Path) -> None:
     network = ColorizationNetwork(1)
     with pytest.raises(FileNotFoundError, match=r"there is no checkpoint at .*absent\.pth; give"):
-        begin_with_colorizer(network, str(tmp_path / "absent.pth"))
+        begin_with_colorizer(network, str(tmp_path / "absent.pth"), 4)
     (tmp_path / "text.pth").write_text("weights")
     with pytest.raises(ValueError, match=r"text\.pth cannot be read, neither as") as caught:
-        begin_with_colorizer(network, str(tmp_path / "text.pth"))
+        begin_with_colorizer(network, str(tmp_path / "text.pth"), 4)
     assert "\n" not in str(caught.value)

@@ -1,0 +1,171 @@
+"""SIGGRAPH17: Real-Time User-Guided Image Colorization with Learned Deep Priors, as a LightningModule."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, TypedDict
+
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from lightning_modules.chroma import seen_size, with_chroma
+from lightning_modules.color import rgb_to_lab, rgb_to_lab_luminance, to_float
+from lightning_modules.colorizer import Colorizer
+from lightning_modules.guidance import Guidance
+from lightning_modules.hints import no_hints, random_patches, reduced, reveal, some_whole
+from lightning_modules.resize import resized_luminance
+from lightning_modules.siggraph17.classes import annealed_mean, enlarged
+from lightning_modules.siggraph17.losses import class_loss, huber
+from lightning_modules.siggraph17.network import ColorizationNetwork
+from lightning_modules.siggraph17.weights import begin_with_colorizer
+
+CIC_BLOCKS = 7
+"""Of the network of Zhang et al. 2016, with which training starts."""
+
+
+class Hints(TypedDict):
+    """The chroma that training reveals."""
+
+    sides: list[int]
+    """The least and the largest side of a patch in pixels."""
+    whole_share: float
+    """Of the images, those of which all chroma is revealed."""
+
+
+class Loss(TypedDict):
+    """The numbers of the losses."""
+
+    huber_weight: float
+    """Of the Huber loss of chroma."""
+    huber_delta: float
+    """In Lab units."""
+    class_weight: float
+    """Of the class head's cross-entropy."""
+    class_apart: bool
+    """Whether the class head alone learns by it, and not the blocks before."""
+
+
+class Optimization(TypedDict):
+    """Adam's rate, which is multiplied by `decay` every so many `epochs`."""
+
+    learning_rate: float
+    decay: float
+    epochs: int
+
+
+class SIGGRAPH17(Colorizer):
+    """A U-Net completes the chroma that a person gives at some places, or at none; a second head classifies it.
+
+    Args:
+        resolution: Side in pixels of the squares it is trained on.
+        network: Of `ColorizationNetwork`.
+        hints: The chroma that training reveals; None reveals nothing.
+        decode: Whether colours are those of the regression, or of the class head's distribution.
+        temperature: Of the distribution, 1 for its mean, less for colours that are more vivid.
+        inference_short_side: Images with a longer shorter side are shrunk to it before the network sees them, and
+            chroma is stretched; None takes them as they are.
+        pretrained: What the network starts with: `download` for the weights of Zhang et al. 2016, their file, the file
+            of Zhang et al. 2017, a run's directory or checkpoint, or None.
+        loss: The numbers of the losses.
+        optimization: Of Adam.
+
+    Raises:
+        ValueError: If there is no such way to decode, or the temperature is not positive.
+    """
+
+    stochastic = False
+    accepts: ClassVar[frozenset[str]] = frozenset({"hints"})
+    initialized: Tensor
+
+    def __init__(
+        self,
+        *,
+        resolution: int,
+        network: Mapping[str, Any],
+        hints: Hints | None,
+        decode: Literal["regression", "distribution"],
+        temperature: float,
+        inference_short_side: int | None,
+        pretrained: str | None,
+        loss: Loss,
+        optimization: Optimization,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if decode not in ("regression", "distribution"):
+            raise ValueError(f"model.decode is regression or distribution, not {decode}")
+        if temperature <= 0:
+            raise ValueError(f"model.temperature={temperature} is not positive; 0.38 is that of Zhang et al. 2016")
+        self.hints, self.decode, self.temperature = hints, decode, temperature
+        self.inference_short_side, self.pretrained = inference_short_side, pretrained
+        self.loss, self.optimization = loss, optimization
+        self.network = ColorizationNetwork(**network, class_head=True)
+        self.register_buffer("initialized", torch.tensor(False))
+        losses = ("automatic", "loss") if hints is None else ("hinted", "automatic", "loss")
+        self.validation_means = torch.nn.ModuleDict({name: MeanMetric() for name in losses})
+
+    def luminance(self, rgb: Tensor) -> Tensor:
+        """CIELab L in 0..100."""
+        return rgb_to_lab_luminance(rgb)
+
+    def completion_loss(self, lab: Tensor, hints: Tensor) -> Tensor:
+        """How well the network completes the hints to CIELab, `(B, 3, H, W)`, by both heads."""
+        luminance, chroma, numbers = lab[:, :1], lab[:, 1:], self.loss
+        quarter, full = self.network.features(luminance, hints)
+        logits = self.network.classes(quarter.detach() if numbers["class_apart"] else quarter)
+        regression = huber(self.network.chroma(full), chroma, numbers["huber_delta"])
+        return numbers["huber_weight"] * regression + numbers["class_weight"] * class_loss(logits, chroma)
+
+    def training_hints(self, lab: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Hints for CIELab, `(B, 3, H, W)`, as training has them: patches of its own chroma, or seldom all of it."""
+        if self.hints is None:
+            return no_hints(lab)
+        size, chroma = (lab.shape[2], lab.shape[3]), lab[:, 1:]
+        hints = reveal(chroma, random_patches(len(lab), size, self.hints["sides"], generator, lab.device))
+        return some_whole(hints, chroma, self.hints["whole_share"], generator)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The loss with random hints."""
+        lab = rgb_to_lab(to_float(batch["rgb"]))
+        loss = self.completion_loss(lab, self.training_hints(lab, None))
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Log the loss with hints that are the same every time, the loss without, and their sum."""
+        lab = rgb_to_lab(to_float(batch["rgb"]))
+        losses = {"automatic": self.completion_loss(lab, no_hints(lab))}
+        if self.hints is not None:
+            generator = torch.Generator(lab.device).manual_seed(batch_idx)
+            losses["hinted"] = self.completion_loss(lab, self.training_hints(lab, generator))
+        losses["loss"] = torch.stack([*losses.values()]).sum()
+        for name, loss in losses.items():
+            mean = self.validation_means[name]
+            assert isinstance(mean, MeanMetric)
+            mean(loss, weight=len(lab))
+            self.log(f"validation/{name}", mean, prog_bar=name != "loss")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam, its rate falling in steps."""
+        numbers = self.optimization
+        optimizer = torch.optim.Adam(self.parameters(), lr=numbers["learning_rate"])
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, numbers["epochs"], numbers["decay"])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
+
+    def on_fit_start(self) -> None:
+        """Take the pretrained weights, once."""
+        if self.pretrained is not None and not self.initialized:
+            begin_with_colorizer(self.network, self.pretrained, CIC_BLOCKS)
+        self.initialized.fill_(True)
+
+    def draw(self, luminance: Tensor, samples: int, guidance: Guidance, generator: torch.Generator | None) -> Tensor:
+        """Complete the hints, or colour without any; all samples are the same."""
+        size = seen_size(luminance, self.inference_short_side)
+        small = 100 * resized_luminance(luminance / 100, size)
+        hints = no_hints(small) if guidance.hints is None else reduced(guidance.hints, size)
+        quarter, full = self.network.features(small, hints)
+        if self.decode == "regression":
+            chroma = self.network.chroma(full)
+        else:
+            chroma = enlarged(annealed_mean(self.network.classes(quarter), self.temperature), size)
+        return with_chroma(luminance, chroma).unsqueeze(1).expand(-1, samples, -1, -1, -1)
