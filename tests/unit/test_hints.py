@@ -9,7 +9,16 @@ import torch
 from scipy.stats import chisquare, norm
 from torch import Tensor
 
-from lightning_modules.hints import joined, random_patches, reduced, reveal, side_of_a_hint, uniform_patches
+from lightning_modules.hints import (
+    joined,
+    no_hints,
+    random_patches,
+    reduced,
+    reveal,
+    side_of_a_hint,
+    some_whole,
+    uniform_patches,
+)
 
 CPU = torch.device("cpu")
 
@@ -183,6 +192,24 @@ def test_grey_is_a_hint_too() -> None:
     hints = reveal(torch.zeros(1, 2, 4, 4), torch.tensor([[[0, 0, 2]]]))
     assert hints[:, 2].sum() == 4
     assert reduced(hints, (2, 2))[0, 2].tolist() == [[1, 0], [0, 0]]
+
+
+def test_a_share_of_images_is_shown_whole() -> None:
+    images, share = 8000, 0.1
+    chroma, hints = torch.randn(images, 2, 2, 3), random_hints(images, 2, 3, 0.3)
+    found = some_whole(hints, chroma, share, seeded())
+    whole = (found[:, 2] == 1).flatten(1).all(dim=1) & (found[:, :2] == chroma).flatten(1).all(dim=1)
+    assert torch.equal(found[~whole], hints[~whole])
+    assert whole.double().mean() == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / images))
+    assert torch.equal(found, some_whole(hints, chroma, share, seeded()))
+    assert torch.equal(some_whole(hints, chroma, 0.0, None), hints)
+    assert torch.equal(some_whole(hints, chroma, 1.0, None), torch.cat([chroma, torch.ones(images, 1, 2, 3)], dim=1))
+
+
+def test_no_hints_show_nothing() -> None:
+    hints = no_hints(torch.rand(2, 1, 4, 5))
+    assert hints.shape == (2, 3, 4, 5)
+    assert not hints.any()
 
 
 def test_a_side_of_a_persons_hint_is_a_thirty_fifth() -> None:
