@@ -21,7 +21,8 @@ from lightning_modules.siggraph17.module import SIGGRAPH17
 from tests.conftest import GivenPictures, colourful_pictures, quiet_trainer
 from tests.unit.test_exemplar_module import assert_close, grey_pictures, lab_of, painted, resized_by_pillow
 from tests.unit.test_hints import random_hints, revealed
-from tests.unit.test_siggraph17_weights import WIDTH, Zhang2016, zhangs
+from tests.unit.test_siggraph17_network import WIDTH
+from tests.unit.test_siggraph17_weights import Zhang2016, zhangs
 
 LOSS = {"huber_weight": 20.0, "huber_delta": 1.0, "class_weight": 1.0, "class_apart": True}
 HINTS = {"sides": [1, 4], "whole_share": 0.0}
