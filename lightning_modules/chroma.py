@@ -1,19 +1,31 @@
-"""Images larger than a network is meant for: what it sees of them, and its chroma under their own luminance."""
-
-import math
+"""From what networks predict to chroma, and from chroma to colours."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.color import lab_to_rgb
+from lightning_modules.color import full_precision, lab_to_rgb
 
 
-def seen_size(image: Tensor, short_side: int | None) -> tuple[int, int]:
-    """Height and width at which a network sees an image, `(B, C, H, W)`: its shorter side at most `short_side`."""
-    height, width = image.shape[2:]
-    scale = min(1.0, (short_side or math.inf) / min(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
+@full_precision
+def annealed_mean(logits: Tensor, centres: Tensor, temperature: float) -> Tensor:
+    """The mean colour of distributions whose logits are divided by a temperature (Zhang et al. 2016, equation 5).
+
+    Args:
+        logits: `(B, Q, h, w)`.
+        centres: Of the bins, Lab a and b, `(Q, 2)`.
+        temperature: 1 gives the mean, 0 the mode.
+
+    Returns:
+        Lab a and b, `(B, 2, h, w)`.
+
+    >>> logits = torch.tensor([0.6, 0.4]).log().view(1, 2, 1, 1)
+    >>> annealed_mean(logits, torch.tensor([[0.0, 0.0], [50.0, 50.0]]), temperature=1.0).flatten().round()
+    tensor([20., 20.])
+    """
+    if temperature == 0:
+        return centres[logits.argmax(dim=1)].movedim(-1, 1)
+    return torch.einsum("bqhw,qc->bchw", (logits / temperature).softmax(dim=1), centres)
 
 
 def with_chroma(luminance: Tensor, chroma: Tensor) -> Tensor:

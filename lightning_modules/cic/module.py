@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from lightning_modules.checkpoint import read_checkpoint
+from lightning_modules.chroma import annealed_mean
 from lightning_modules.cic.bins import bin_centres, prior_of, rebalancing_weights, soft_encoded
 from lightning_modules.cic.network import LUMINANCE_CENTRE, LUMINANCE_SCALE, CICNetwork
 from lightning_modules.color import full_precision, lab_to_rgb, rgb_to_lab, rgb_to_lab_luminance, to_float
@@ -271,27 +272,6 @@ def classes_loss(logits: Tensor, chroma: Tensor, centres: Tensor) -> tuple[Tenso
 def values_loss(predicted: Tensor, chroma: Tensor) -> Tensor:
     """The squared distance of predicted a and b, in units of `CHROMA_SCALE`, to Lab a and b, the mean over pixels."""
     return (predicted - chroma / CHROMA_SCALE).square().sum(dim=1).mean()
-
-
-@full_precision
-def annealed_mean(logits: Tensor, centres: Tensor, temperature: float) -> Tensor:
-    """The mean colour of distributions whose logits are divided by a temperature (equation 5).
-
-    Args:
-        logits: `(B, Q, h, w)`.
-        centres: Of the bins, Lab a and b, `(Q, 2)`.
-        temperature: 1 gives the mean, 0 the mode.
-
-    Returns:
-        Lab a and b, `(B, 2, h, w)`.
-
-    >>> logits = torch.tensor([0.6, 0.4]).log().view(1, 2, 1, 1)
-    >>> annealed_mean(logits, torch.tensor([[0.0, 0.0], [50.0, 50.0]]), temperature=1.0).flatten()
-    tensor([20., 20.])
-    """
-    if temperature == 0:
-        return centres[logits.argmax(dim=1)].movedim(-1, 1)
-    return torch.einsum("bqhw,qc->bchw", (logits / temperature).softmax(dim=1), centres)
 
 
 def in_thirds(steps: int, step: int) -> float:

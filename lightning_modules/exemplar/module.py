@@ -11,14 +11,14 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from lightning_modules.checkpoint import DOWNLOAD
-from lightning_modules.chroma import seen_size, with_chroma
+from lightning_modules.chroma import with_chroma
 from lightning_modules.color import rgb_to_lab, rgb_to_lab_luminance, to_float
 from lightning_modules.colorizer import Colorizer
 from lightning_modules.exemplar.encoder import begin_with_vgg19
 from lightning_modules.exemplar.transfer import TransferNetwork, padded
 from lightning_modules.guidance import Guidance
 from lightning_modules.hints import joined, no_hints, random_patches, reduced, reveal, uniform_patches
-from lightning_modules.resize import resized, resized_luminance
+from lightning_modules.resize import resized, resized_luminance, size_within
 from lightning_modules.siggraph17.losses import class_loss, huber
 from lightning_modules.siggraph17.network import ColorizationNetwork
 from lightning_modules.siggraph17.weights import begin_with_colorizer
@@ -258,7 +258,8 @@ class Exemplar(Colorizer):
             self.require_transfer(guidance)
         if guidance.reference is not None and guidance.hints is not None and not self.refined:
             raise ValueError("hints are for the second pass, which refined=false leaves out; give either, not both")
-        size = seen_size(luminance, self.inference_short_side)
+        height, width = luminance.shape[2:]
+        size = size_within((height, width), self.inference_short_side)
         small = 100 * resized_luminance(luminance / 100, size)
         given = no_hints(small) if guidance.hints is None else reduced(guidance.hints, size)
         if guidance.reference is None:
@@ -294,9 +295,7 @@ class Exemplar(Colorizer):
         """
         self.require_transfer(guidance)
         assert guidance.reference is not None
-        content, reference = (
-            resized(each, seen_size(each, self.inference_short_side)) for each in (rgb, guidance.reference)
-        )
+        content, reference = (self.seen(each) for each in (rgb, guidance.reference))
         labels = [guidance.labels, guidance.reference_labels]
         redrawn: Tensor = self.transfer(content, reference, *labels)
         return redrawn
@@ -316,6 +315,11 @@ class Exemplar(Colorizer):
             raise ValueError("without a reference there are no colours to take; give one")
         if (guidance.labels is None) != (guidance.reference_labels is None):
             raise ValueError("labels are matched with the reference's; give labels and reference_labels, or neither")
+
+    def seen(self, rgb: Tensor) -> Tensor:
+        """A picture, RGB in [0, 1], `(B, 3, H, W)`, no larger than `inference_short_side` has it."""
+        height, width = rgb.shape[2:]
+        return resized(rgb, size_within((height, width), self.inference_short_side))
 
     def patches(self, coarse: Tensor, generator: torch.Generator | None) -> Tensor:
         """Those of the coarse chroma, `(B, 2, H, W)`, that the colourisation sub-net is shown."""

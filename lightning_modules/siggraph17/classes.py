@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.color import full_precision
-
 STEP, A_SIDE = 10, 23
 """Side of a cell in Lab units, and how many there are of a, as of b: -110 to 110."""
 CLASSES = A_SIDE**2
@@ -19,21 +17,14 @@ def class_of(chroma: Tensor) -> Tensor:
     return cells[:, 0] * A_SIDE + cells[:, 1]
 
 
-@full_precision
-def annealed_mean(logits: Tensor, temperature: float) -> Tensor:
-    """The mean colour of the class head's distribution, sharpened as in Zhang et al. 2016, equation 5.
+def class_centres() -> Tensor:
+    """The colour of each class, Lab a and b, float32 `(529, 2)`.
 
-    Args:
-        logits: `(B, 529, h, w)`.
-        temperature: 1 for the mean; towards 0, the likeliest colour.
-
-    Returns:
-        Lab a and b, float32 `(B, 2, h, w)`.
+    >>> class_centres()[class_of(torch.tensor([52.0, -8.0]).view(1, 2, 1, 1))].tolist()
+    [[[[50.0, -10.0]]]]
     """
-    cells = (logits / temperature).softmax(dim=1).unflatten(1, (A_SIDE, A_SIDE))  # (B, 23 of a, 23 of b, h, w)
-    centres = STEP * (torch.arange(A_SIDE, device=logits.device) - A_SIDE // 2).to(cells.dtype)
-    of_a, of_b = (torch.einsum("k,bkhw->bhw", centres, cells.sum(dim=other)) for other in (2, 1))
-    return torch.stack([of_a, of_b], dim=1)
+    centres = STEP * (torch.arange(A_SIDE, dtype=torch.float32) - A_SIDE // 2)
+    return torch.cartesian_prod(centres, centres)
 
 
 def enlarged(chroma: Tensor, size: tuple[int, int]) -> Tensor:

@@ -8,13 +8,13 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from lightning_modules.chroma import seen_size, with_chroma
+from lightning_modules.chroma import annealed_mean, with_chroma
 from lightning_modules.color import rgb_to_lab, rgb_to_lab_luminance, to_float
 from lightning_modules.colorizer import Colorizer
 from lightning_modules.guidance import Guidance
 from lightning_modules.hints import no_hints, random_patches, reduced, reveal, some_whole
-from lightning_modules.resize import resized_luminance
-from lightning_modules.siggraph17.classes import annealed_mean, enlarged
+from lightning_modules.resize import resized_luminance, size_within
+from lightning_modules.siggraph17.classes import class_centres, enlarged
 from lightning_modules.siggraph17.losses import class_loss, huber
 from lightning_modules.siggraph17.network import ColorizationNetwork
 from lightning_modules.siggraph17.weights import begin_with_colorizer
@@ -61,7 +61,7 @@ class SIGGRAPH17(Colorizer):
         network: Of `ColorizationNetwork`.
         hints: The chroma that training reveals; None reveals nothing.
         decode: Whether colours are those of the regression, or of the class head's distribution.
-        temperature: Of the distribution, 1 for its mean, less for colours that are more vivid.
+        temperature: Of the distribution: 1 takes its mean, 0 its mode, and between them colours are more vivid.
         inference_short_side: Images with a longer shorter side are shrunk to it before the network sees them, and
             chroma is stretched; None takes them as they are.
         pretrained: What the network starts with: `download` for the weights of Zhang et al. 2016, their file, the file
@@ -70,7 +70,7 @@ class SIGGRAPH17(Colorizer):
         optimization: Of Adam.
 
     Raises:
-        ValueError: If there is no such way to decode, or the temperature is not positive.
+        ValueError: If there is no such way to decode, or the temperature is less than 0.
     """
 
     stochastic = False
@@ -94,8 +94,8 @@ class SIGGRAPH17(Colorizer):
         self.save_hyperparameters()
         if decode not in ("regression", "distribution"):
             raise ValueError(f"model.decode is regression or distribution, not {decode}")
-        if temperature <= 0:
-            raise ValueError(f"model.temperature={temperature} is not positive; 0.38 is that of Zhang et al. 2016")
+        if temperature < 0:
+            raise ValueError(f"model.temperature={temperature} is less than 0")
         self.hints, self.decode, self.temperature = hints, decode, temperature
         self.inference_short_side, self.pretrained = inference_short_side, pretrained
         self.loss, self.optimization = loss, optimization
@@ -160,12 +160,14 @@ class SIGGRAPH17(Colorizer):
 
     def draw(self, luminance: Tensor, samples: int, guidance: Guidance, generator: torch.Generator | None) -> Tensor:
         """Complete the hints, or colour without any; all samples are the same."""
-        size = seen_size(luminance, self.inference_short_side)
+        height, width = luminance.shape[2:]
+        size = size_within((height, width), self.inference_short_side)
         small = 100 * resized_luminance(luminance / 100, size)
         hints = no_hints(small) if guidance.hints is None else reduced(guidance.hints, size)
         quarter, full = self.network.features(small, hints)
         if self.decode == "regression":
             chroma = self.network.chroma(full)
         else:
-            chroma = enlarged(annealed_mean(self.network.classes(quarter), self.temperature), size)
+            logits = self.network.classes(quarter)
+            chroma = enlarged(annealed_mean(logits, class_centres().to(logits.device), self.temperature), size)
         return with_chroma(luminance, chroma).unsqueeze(1).expand(-1, samples, -1, -1, -1)

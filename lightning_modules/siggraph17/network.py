@@ -3,13 +3,13 @@
 It is also the colourisation sub-net of Xu et al., CVPR 2020, section 3.2.
 """
 
-from itertools import pairwise
 from math import ceil
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.layers.blocks import convolutions, initialize, padded_to
 from lightning_modules.siggraph17.classes import CLASSES
 
 LUMINANCE_CENTRE, LUMINANCE_SCALE, CHROMA_SCALE = 50.0, 100.0, 110.0
@@ -33,15 +33,15 @@ class ColorizationNetwork(nn.Module):
         one, two, four, eight = width, 2 * width, 4 * width, 8 * width
         self.blocks = nn.ModuleDict(
             {
-                "1": block([4, one, one]),
-                "2": block([one, two, two]),
-                "3": block([two, four, four, four]),
-                "4": block([four, eight, eight, eight]),
-                "5": block([eight, eight, eight, eight], dilation=2),
-                "6": block([eight, eight, eight, eight], dilation=2),
-                "7": block([eight, eight, eight, eight]),
-                "8": nn.Sequential(nn.ReLU(inplace=True), *block([four, four, four])),
-                "9": nn.Sequential(nn.ReLU(inplace=True), *block([two, two])),
+                "1": convolutions([4, one, one]),
+                "2": convolutions([one, two, two]),
+                "3": convolutions([two, four, four, four]),
+                "4": convolutions([four, eight, eight, eight]),
+                "5": convolutions([eight, eight, eight, eight], dilation=2),
+                "6": convolutions([eight, eight, eight, eight], dilation=2),
+                "7": convolutions([eight, eight, eight, eight]),
+                "8": nn.Sequential(nn.ReLU(inplace=True), *convolutions([four, four, four])),
+                "9": nn.Sequential(nn.ReLU(inplace=True), *convolutions([two, two])),
                 "10": nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(two, two, 3, padding=1), nn.LeakyReLU(0.2)),
             }
         )
@@ -62,20 +62,14 @@ class ColorizationNetwork(nn.Module):
         self.out = nn.Conv2d(two, 2, 1)
         if class_head:
             self.classes = nn.Conv2d(four, CLASSES, 1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        initialize(self)
         nn.init.xavier_normal_(self.out.weight)
-        self.to(memory_format=torch.channels_last)  # as bfloat16 convolutions want it
 
     def features(self, luminance: Tensor, hints: Tensor) -> tuple[Tensor, Tensor]:
         """The maps of block 8, `(B, 4 width, H / 4, W / 4)`, rounded up, and of block 10, `(B, 2 width, H, W)`."""
         height, width = luminance.shape[2:]
-        padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
-        luminance = (F.pad(luminance, padding, mode="replicate") - LUMINANCE_CENTRE) / LUMINANCE_SCALE
-        hints = F.pad(hints, padding)
+        luminance = (padded_to(MULTIPLE, luminance) - LUMINANCE_CENTRE) / LUMINANCE_SCALE
+        hints = F.pad(hints, (0, -width % MULTIPLE, 0, -height % MULTIPLE))
         maps = [self.blocks["1"](torch.cat([luminance, hints[:, :2] / CHROMA_SCALE, hints[:, 2:]], dim=1))]
         for number in ("2", "3", "4"):
             maps.append(self.blocks[number](maps[-1][:, :, ::2, ::2]))
@@ -104,11 +98,3 @@ class ColorizationNetwork(nn.Module):
             Lab a and b, `(B, 2, H, W)` in -110..110, in float32 even under autocast.
         """
         return self.chroma(self.features(luminance, hints)[1])
-
-
-def block(channels: list[int], dilation: int = 1) -> nn.Sequential:
-    """3x3 convolutions from each number of channels to the next, each with ReLU, and batch normalisation at the end."""
-    layers: list[nn.Module] = []
-    for before, after in pairwise(channels):
-        layers += [nn.Conv2d(before, after, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.BatchNorm2d(channels[-1]))

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from evaluation import color_prior
 from evaluation.report.sheet import to_image
+from lightning_modules.chroma import annealed_mean
 from lightning_modules.cic.bins import bin_centres, prior_of, rebalancing_weights, soft_encoded
-from lightning_modules.cic.module import CIC, annealed_mean, classes_loss, in_thirds, linear, read_prior
+from lightning_modules.cic.module import CIC, classes_loss, in_thirds, linear, read_prior
 from lightning_modules.cic.network import CICNetwork
 from lightning_modules.cic.published import from_published
 from lightning_modules.layers.compact_unet import CompactUNet

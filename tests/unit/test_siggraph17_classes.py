@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from scipy.special import softmax
 
-from lightning_modules.siggraph17.classes import annealed_mean, class_of, enlarged
+from lightning_modules.siggraph17.classes import class_centres, class_of, enlarged
 from lightning_modules.siggraph17.losses import class_loss
 
 
@@ -26,28 +25,11 @@ def test_class_is_the_nearest_of_529_cells() -> None:
     assert found[0, 0, :2].tolist() == [0, 528]
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.38, 2.0])
-def test_annealed_mean_is_the_mean_of_the_sharpened_distribution(temperature: float) -> None:
-    logits = 3 * torch.randn(2, 529, 2, 3)
-    found = annealed_mean(logits, temperature)
-    shares = softmax(logits.double().numpy() / temperature, axis=1)
-    centres = np.array([(a, b) for a in range(-110, 120, 10) for b in range(-110, 120, 10)])
-    np.testing.assert_allclose(found, np.einsum("bkyx,kc->bcyx", shares, centres), rtol=0, atol=1e-3)
-
-
-def test_annealed_mean_of_two_colours() -> None:
-    chroma = torch.tensor([[0.0, 0.0], [50.0, 50.0]]).view(2, 2, 1, 1)
-    logits = torch.full((1, 529, 1, 1), -torch.inf)
-    logits[0, class_of(chroma).flatten(), 0, 0] = torch.tensor([0.6, 0.4]).log()
-    for temperature, wanted in ((1.0, 20.0), (0.38, 12.7986), (0.01, 0.0)):
-        assert annealed_mean(logits, temperature).flatten().tolist() == pytest.approx([wanted, wanted], abs=1e-3)
-
-
-def test_annealed_mean_is_exact_under_mixed_precision() -> None:
-    logits = 3 * torch.randn(1, 529, 2, 2)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = annealed_mean(logits, 0.38)
-    assert torch.equal(found, annealed_mean(logits, 0.38))
+def test_classes_and_their_colours_are_in_one_order() -> None:
+    centres = class_centres()
+    wanted = [(a, b) for a in range(-110, 120, 10) for b in range(-110, 120, 10)]
+    assert [tuple(each) for each in centres.tolist()] == wanted
+    assert class_of(centres.view(529, 2, 1, 1)).flatten().tolist() == list(range(529))
 
 
 def test_loss_of_even_chances_is_the_logarithm_of_their_number() -> None:

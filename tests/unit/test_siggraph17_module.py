@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from scipy.special import huber, log_softmax
+from scipy.special import huber, log_softmax, softmax
 from torch import Tensor, nn
 
 from lightning_modules.color import to_float
 from lightning_modules.guidance import Guidance
 from lightning_modules.hints import random_patches
-from lightning_modules.siggraph17.classes import annealed_mean, enlarged
+from lightning_modules.siggraph17.classes import enlarged
 from lightning_modules.siggraph17.module import SIGGRAPH17
 from tests.conftest import GivenPictures, colourful_pictures, quiet_trainer
 from tests.unit.test_exemplar_module import assert_close, grey_pictures, lab_of, painted, resized_by_pillow
@@ -82,6 +82,13 @@ def loss_by_hand(model: SIGGRAPH17, rgb: Tensor, hints: Tensor) -> float:
     return float(numbers["huber_weight"] * regression + numbers["class_weight"] * classes)
 
 
+def sharpened_mean(logits: Tensor) -> Tensor:
+    """The mean colour of the classes at a temperature of 0.5, `(B, 2, h, w)`."""
+    shares = softmax(logits.double().numpy() / 0.5, axis=1)
+    colours = np.array([(a, b) for a in range(-110, 120, 10) for b in range(-110, 120, 10)])
+    return torch.from_numpy(np.einsum("bkyx,kc->bcyx", shares, colours)).float()
+
+
 # Colouring
 
 
@@ -98,7 +105,7 @@ def test_images_are_coloured_by_the_chosen_head(decode: str, hinted: bool, size:
     with torch.no_grad():
         quarter, full = model.network.features(luminance, hints * hinted)
         logits = model.network.classes(quarter)
-        chroma = model.network.chroma(full) if decode == "regression" else enlarged(annealed_mean(logits, 0.5), size)
+        chroma = model.network.chroma(full) if decode == "regression" else enlarged(sharpened_mean(logits), size)
     assert found.shape == (2, 3, 3, *size)
     for sample in range(3):
         assert_close(found[:, sample], painted(luminance, chroma), 2e-4)
@@ -132,7 +139,7 @@ def test_large_images_are_seen_smaller_and_hints_shrink_with_them(decode: str) -
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"decode": "mode"}, "model.decode is regression or"), ({"temperature": 0.0}, "temperature=0.0 is not positive")],
+    [({"decode": "mode"}, "model.decode is regression or"), ({"temperature": -1.0}, "temperature=-1.0 is less than 0")],
 )
 def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):

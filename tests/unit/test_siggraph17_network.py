@@ -8,8 +8,9 @@ import torch
 from scipy.special import huber as scipy_huber
 from torch import Tensor, nn
 
+from lightning_modules.layers.blocks import convolutions
 from lightning_modules.siggraph17.losses import huber
-from lightning_modules.siggraph17.network import ColorizationNetwork, block
+from lightning_modules.siggraph17.network import ColorizationNetwork
 
 WIDTH = 3
 
@@ -54,7 +55,7 @@ def test_parameters_of_the_published_network() -> None:
 
 @pytest.mark.parametrize(("dilation", "reach"), [(1, 3), (2, 6)])
 def test_a_block_sees_as_far_as_its_dilation_lets_it(dilation: int, reach: int) -> None:
-    layers = block([1, 1, 1, 1], dilation).eval()
+    layers = convolutions([1, 1, 1, 1], dilation=dilation).eval()
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
             nn.init.ones_(layer.weight)
