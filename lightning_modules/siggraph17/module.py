@@ -1,6 +1,7 @@
 """SIGGRAPH17: Real-Time User-Guided Image Colorization with Learned Deep Priors, as a LightningModule."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal, TypedDict
 
 import torch
@@ -15,10 +16,15 @@ from lightning_modules.guidance import Guidance
 from lightning_modules.hints import no_hints, random_patches, reduced, reveal, some_whole
 from lightning_modules.resize import resized_luminance, size_within
 from lightning_modules.siggraph17.classes import class_centres, enlarged
+from lightning_modules.siggraph17.compact import CompactColorizationNetwork
 from lightning_modules.siggraph17.losses import class_loss, huber
 from lightning_modules.siggraph17.network import ColorizationNetwork
 from lightning_modules.siggraph17.weights import begin_with_colorizer
 
+NETWORKS: dict[str, Callable[..., ColorizationNetwork | CompactColorizationNetwork]] = {
+    "published": partial(ColorizationNetwork, class_head=True),
+    "compact": CompactColorizationNetwork,
+}
 CIC_BLOCKS = 7
 """Of the network of Zhang et al. 2016, with which training starts."""
 
@@ -46,11 +52,15 @@ class Loss(TypedDict):
 
 
 class Optimization(TypedDict):
-    """Adam's rate, which is multiplied by `decay` every so many `epochs`."""
+    """Adam's numbers."""
 
     learning_rate: float
+    weight_decay: float
+    """Decoupled from the gradient."""
     decay: float
-    epochs: int
+    """By what the rate is multiplied every so many epochs."""
+    epochs: int | None
+    """None lets the rate fall evenly to 0 over the run instead."""
 
 
 class SIGGRAPH17(Colorizer):
@@ -58,7 +68,8 @@ class SIGGRAPH17(Colorizer):
 
     Args:
         resolution: Side in pixels of the squares it is trained on.
-        network: Of `ColorizationNetwork`.
+        network: Its `architecture`, `published` or `compact`, and the arguments of `ColorizationNetwork` or
+            `CompactUNet`.
         hints: The chroma that training reveals; None reveals nothing.
         decode: Whether colours are those of the regression, or of the class head's distribution.
         temperature: Of the distribution: 1 takes its mean, 0 its mode, and between them colours are more vivid.
@@ -70,7 +81,7 @@ class SIGGRAPH17(Colorizer):
         optimization: Of Adam.
 
     Raises:
-        ValueError: If there is no such way to decode, or the temperature is less than 0.
+        ValueError: If there is no such architecture or way to decode, or the temperature is less than 0.
     """
 
     stochastic = False
@@ -92,6 +103,10 @@ class SIGGRAPH17(Colorizer):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        settings = dict(network)
+        architecture = settings.pop("architecture")
+        if architecture not in NETWORKS:
+            raise ValueError(f"model.network.architecture is {' or '.join(NETWORKS)}, not {architecture}")
         if decode not in ("regression", "distribution"):
             raise ValueError(f"model.decode is regression or distribution, not {decode}")
         if temperature < 0:
@@ -99,7 +114,7 @@ class SIGGRAPH17(Colorizer):
         self.hints, self.decode, self.temperature = hints, decode, temperature
         self.inference_short_side, self.pretrained = inference_short_side, pretrained
         self.loss, self.optimization = loss, optimization
-        self.network = ColorizationNetwork(**network, class_head=True)
+        self.network = NETWORKS[architecture](**settings)
         self.register_buffer("initialized", torch.tensor(False))
         losses = ("automatic", "loss") if hints is None else ("hinted", "automatic", "loss")
         self.validation_means = torch.nn.ModuleDict({name: MeanMetric() for name in losses})
@@ -146,11 +161,19 @@ class SIGGRAPH17(Colorizer):
             self.log(f"validation/{name}", mean, prog_bar=name != "loss")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam, its rate falling in steps."""
+        """Adam, its rate falling in steps, or evenly."""
         numbers = self.optimization
-        optimizer = torch.optim.Adam(self.parameters(), lr=numbers["learning_rate"])
-        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, numbers["epochs"], numbers["decay"])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=numbers["learning_rate"], weight_decay=numbers["weight_decay"]
+        )
+        scheduler: torch.optim.lr_scheduler.LRScheduler
+        if numbers["epochs"] is None:
+            steps = int(self.trainer.estimated_stepping_batches)
+            scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, steps)
+        else:
+            scheduler = torch.optim.lr_scheduler.StepLR(optimizer, numbers["epochs"], numbers["decay"])
+        interval = "step" if numbers["epochs"] is None else "epoch"
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
 
     def on_fit_start(self) -> None:
         """Take the pretrained weights, once."""

@@ -68,9 +68,8 @@ class ColorizationNetwork(nn.Module):
     def features(self, luminance: Tensor, hints: Tensor) -> tuple[Tensor, Tensor]:
         """The maps of block 8, `(B, 4 width, H / 4, W / 4)`, rounded up, and of block 10, `(B, 2 width, H, W)`."""
         height, width = luminance.shape[2:]
-        luminance = (padded_to(MULTIPLE, luminance) - LUMINANCE_CENTRE) / LUMINANCE_SCALE
-        hints = F.pad(hints, (0, -width % MULTIPLE, 0, -height % MULTIPLE))
-        maps = [self.blocks["1"](torch.cat([luminance, hints[:, :2] / CHROMA_SCALE, hints[:, 2:]], dim=1))]
+        padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
+        maps = [self.blocks["1"](network_input(padded_to(MULTIPLE, luminance), F.pad(hints, padding)))]
         for number in ("2", "3", "4"):
             maps.append(self.blocks[number](maps[-1][:, :, ::2, ::2]))
         features = maps.pop()
@@ -98,3 +97,9 @@ class ColorizationNetwork(nn.Module):
             Lab a and b, `(B, 2, H, W)` in -110..110, in float32 even under autocast.
         """
         return self.chroma(self.features(luminance, hints)[1])
+
+
+def network_input(luminance: Tensor, hints: Tensor) -> Tensor:
+    """Lab L in 0..100, `(B, 1, H, W)`, and hints in Lab units, `(B, 3, H, W)`, as four channels around 0."""
+    grey = (luminance - LUMINANCE_CENTRE) / LUMINANCE_SCALE
+    return torch.cat([grey, hints[:, :2] / CHROMA_SCALE, hints[:, 2:]], dim=1)

@@ -16,7 +16,7 @@ SETTINGS: dict[str, Any] = {
     "inference_short_side": 256,
     "pretrained": None,
     "loss": {"huber_weight": 20.0, "huber_delta": 1.0, "class_weight": 1.0, "class_apart": True},
-    "optimization": {"learning_rate": 1e-5, "decay": 0.1, "epochs": 10},
+    "optimization": {"learning_rate": 1e-5, "weight_decay": 0.0, "decay": 0.1, "epochs": 10},
 }
 """Those of `configs/model/siggraph17.yaml`."""
 
@@ -32,7 +32,8 @@ def from_published(state_dict: Mapping[str, Tensor]) -> SIGGRAPH17:
     """
     found = renamed(state_dict)
     first = found.get("blocks.1.0.weight")
-    method = SIGGRAPH17(network={"width": 64 if first is None else len(first)}, **SETTINGS)
+    width = 64 if first is None else len(first)
+    method = SIGGRAPH17(network={"architecture": "published", "width": width}, **SETTINGS)
     for name, own in method.network.state_dict().items():
         value = found.pop(name, None)
         if value is None and name.endswith("num_batches_tracked"):  # PyTorch 0.4.0 did not count them

@@ -4,10 +4,9 @@ import re
 from collections.abc import Mapping
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_modules.checkpoint import read_weights
-from lightning_modules.siggraph17.network import ColorizationNetwork
 
 COLORFUL_IMAGE_COLORIZATION = "https://colorizers.s3.us-east-2.amazonaws.com/colorization_release_v2-9b330a0b.pth"
 """Weights of Zhang et al. 2016, whose first blocks have the layout of these."""
@@ -25,7 +24,7 @@ OTHER_LAYERS = {
 """The authors' names, and those here."""
 
 
-def begin_with_colorizer(network: ColorizationNetwork, path: str, blocks: int) -> None:
+def begin_with_colorizer(network: nn.Module, path: str, blocks: int) -> None:
     """Give a network what another colouriser has of it.
 
     Args:
@@ -47,10 +46,10 @@ def begin_with_colorizer(network: ColorizationNetwork, path: str, blocks: int) -
         found["blocks.1.0.weight"] = F.pad(first, (0, 0, 0, 0, 0, 3))
     taken = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
     absent = [name for name in wanted if name not in taken and not name.endswith("num_batches_tracked")]
-    if absent or not all(value.isfinite().all() for value in taken.values()):
+    if absent or not taken or not all(value.isfinite().all() for value in taken.values()):
         raise ValueError(
             f"{path} cannot start this network: {(absent or ['a weight'])[0]} is absent there, of another shape or not "
-            "finite; give the network that one's width (Zhang et al.'s is 64), or start from nothing (null)"
+            "finite; give the network that one's layers and width (Zhang et al.'s is 64), or start from nothing (null)"
         )
     network.load_state_dict(taken, strict=False)
 

@@ -18,13 +18,15 @@ from lightning_modules.guidance import Guidance
 from lightning_modules.hints import random_patches
 from lightning_modules.siggraph17.classes import enlarged
 from lightning_modules.siggraph17.module import SIGGRAPH17
+from lightning_modules.siggraph17.network import ColorizationNetwork
 from tests.conftest import GivenPictures, colourful_pictures, quiet_trainer
 from tests.unit.test_exemplar_module import assert_close, grey_pictures, lab_of, painted, resized_by_pillow
 from tests.unit.test_hints import random_hints, revealed
 from tests.unit.test_siggraph17_network import WIDTH
-from tests.unit.test_siggraph17_weights import Zhang2016, zhangs
+from tests.unit.test_siggraph17_weights import Zhang2016, Zhang2017, zhangs
 
 LOSS = {"huber_weight": 20.0, "huber_delta": 1.0, "class_weight": 1.0, "class_apart": True}
+OPTIMIZATION = {"learning_rate": 1e-3, "weight_decay": 0.0, "decay": 0.1, "epochs": 2}
 HINTS = {"sides": [1, 4], "whole_share": 0.0}
 
 
@@ -32,14 +34,14 @@ def small(**changes: Any) -> SIGGRAPH17:
     """A small one in evaluation mode, of pale colours that are rarely clipped; keywords change its settings."""
     settings: dict[str, Any] = {
         "resolution": 16,
-        "network": {"width": 2},
+        "network": {"architecture": "published", "width": 2},
         "hints": HINTS,
         "decode": "regression",
         "temperature": 0.38,
         "inference_short_side": None,
         "pretrained": None,
         "loss": LOSS,
-        "optimization": {"learning_rate": 1e-3, "decay": 0.1, "epochs": 2},
+        "optimization": OPTIMIZATION,
     }
     model = SIGGRAPH17(**{**settings, **changes})
     nn.init.normal_(model.network.out.weight, std=0.05)
@@ -139,7 +141,11 @@ def test_large_images_are_seen_smaller_and_hints_shrink_with_them(decode: str) -
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"decode": "mode"}, "model.decode is regression or"), ({"temperature": -1.0}, "temperature=-1.0 is less than 0")],
+    [
+        ({"network": {"architecture": "vgg"}}, "network.architecture is published or compact"),
+        ({"decode": "mode"}, "model.decode is regression or"),
+        ({"temperature": -1.0}, "temperature=-1.0 is less than 0"),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
@@ -234,8 +240,11 @@ def test_the_rate_falls_in_steps() -> None:
 
 
 def test_it_learns_to_follow_hints() -> None:
-    schedule = {"learning_rate": 3e-3, "decay": 1.0, "epochs": 1}
-    model, rgb = small(network={"width": 8}, optimization=schedule), colourful_pictures(8, 16)
+    schedule = OPTIMIZATION | {"learning_rate": 3e-3, "decay": 1.0}
+    model, rgb = (
+        small(network={"architecture": "published", "width": 8}, optimization=schedule),
+        colourful_pictures(8, 16),
+    )
     lab = torch.from_numpy(lab_of(to_float(rgb))).float()
     luminance, hints = lab[:, :1], model.training_hints(lab, torch.Generator().manual_seed(5))
 
@@ -250,14 +259,54 @@ def test_it_learns_to_follow_hints() -> None:
 
 def test_pretrained_blocks_are_taken_once(tmp_path: Path) -> None:
     theirs, path = zhangs(Zhang2016, tmp_path)
-    model, rgb = small(network={"width": WIDTH}, pretrained=path), colourful_pictures(2, 16)
+    model, rgb = (
+        small(network={"architecture": "published", "width": WIDTH}, pretrained=path),
+        colourful_pictures(2, 16),
+    )
     fit(model, rgb, max_steps=0)
     model.on_fit_start()
+    network = model.network
+    assert isinstance(network, ColorizationNetwork)
     for number in range(1, 8):
         wanted = theirs.get_submodule(f"model{number}").state_dict()
-        for name, value in model.network.blocks[f"{number}"].state_dict().items():
+        for name, value in network.blocks[f"{number}"].state_dict().items():
             if (number, name) != (1, "0.weight"):
                 assert torch.equal(value, wanted[name]), (number, name)
-    nn.init.zeros_(model.network.blocks["3"].get_parameter("0.weight"))
+    nn.init.zeros_(network.blocks["3"].get_parameter("0.weight"))
     model.on_fit_start()
-    assert not model.network.blocks["3"].get_parameter("0.weight").any(), "a resumed run starts anew"
+    assert not network.blocks["3"].get_parameter("0.weight").any(), "a resumed run starts anew"
+
+
+# The small network
+
+
+COMPACT = {"architecture": "compact", "widths": [4, 6, 8, 10], "blocks": [1, 1, 1, 1], "head": 12}
+
+
+@pytest.mark.parametrize("size", [(16, 16), (2, 3), (21, 34)])
+def test_the_small_network_has_the_same_two_heads(size: tuple[int, int]) -> None:
+    network, (height, width) = small(network=COMPACT).network, size
+    luminance, hints = grey_pictures(2, *size), random_hints(2, *size, 0.3)
+    with torch.no_grad():
+        quarter, full = network.features(luminance, hints)
+        chroma, logits = network.chroma(full), network.classes(quarter)
+        other = network.chroma(network.features(luminance, torch.zeros_like(hints))[1])
+    assert chroma.shape == (2, 2, height, width)
+    assert logits.shape == (2, 529, -(-height // 4), -(-width // 4))
+    assert chroma.abs().max() <= 110
+    assert (chroma - other).abs().max() > 1e-3, "hints have no influence"
+
+
+def test_the_small_network_learns_to_its_end_and_starts_from_runs_of_its_own_kind_only(tmp_path: Path) -> None:
+    rates, rgb, schedule = Rates(), colourful_pictures(4, 16), OPTIMIZATION | {"epochs": None}
+    model = small(network=COMPACT, optimization=schedule)
+    fit(model, rgb, rates, max_steps=-1, max_epochs=4).save_checkpoint(tmp_path / "last.ckpt")
+    assert rates.found == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4])
+    again = small(network=COMPACT, pretrained=str(tmp_path))
+    again.on_fit_start()
+    assert all(
+        torch.equal(value, model.network.state_dict()[name]) for name, value in again.network.state_dict().items()
+    )
+    for path in (zhangs(Zhang2016, tmp_path)[1], zhangs(Zhang2017, tmp_path)[1]):
+        with pytest.raises(ValueError, match="cannot start this network"):
+            small(network=COMPACT, pretrained=path).on_fit_start()

@@ -164,7 +164,9 @@ def test_weights_that_do_not_fit_are_refused_in_a_sentence(tmp_path: Path, kind:
         assert "\n" not in str(caught.value)
         assert torch.equal(network.state_dict()["blocks.1.2.weight"], before), "it was begun all the same"
     torch.save(whole, path)
-    with pytest.raises(ValueError, match=r"blocks\.1\.0\.weight is absent.* give the network that one's width"):
+    with pytest.raises(
+        ValueError, match=r"blocks\.1\.0\.weight is absent.* give the network that one's layers and width"
+    ):
         begin_with_colorizer(ColorizationNetwork(WIDTH + 1), path, 4)
 
 
@@ -221,7 +223,7 @@ def test_released_weights_colour_images(hinted: bool) -> None:
 def test_settings_of_the_released_network_are_those_of_the_config() -> None:
     config = yaml.safe_load((PROJECT / "configs/model/siggraph17.yaml").read_text())
     given: dict[str, Any] = {name: value for name, value in config.items() if name not in ("_target_", "pretrained")}
-    assert {**given, "pretrained": None} == {**SETTINGS, "network": {"width": 64}}
+    assert {**given, "pretrained": None} == {**SETTINGS, "network": {"architecture": "published", "width": 64}}
 
 
 def test_other_weights_are_refused_in_a_sentence() -> None:
