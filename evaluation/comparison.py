@@ -13,7 +13,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.interval import mean_with_interval
+from evaluation.interval import exactly_summable, mean_with_interval
 from evaluation.leaderboard.rows import Row, read_row
 from evaluation.measures import MEASURES
 
@@ -80,6 +80,7 @@ def sign_flip_p_value(differences: NDArray[np.float64], seed: int) -> float:
         The share of draws whose mean is as far from 0, the observed one among them, which keeps it above 0 (Phipson and
         Smyth 2010).
     """
+    differences = exactly_summable(differences, 2 * len(differences))
     observed = abs(differences.sum())
     reached = observed - 1e-9 * np.abs(differences).sum()  # or rounding would hide a draw that equals the observed one
     generator = np.random.default_rng(seed)

@@ -4,6 +4,9 @@
 eight bits, and each block of their pixels is converted, compared and counted while the processor's cache holds it.
 Equal colours have equal values wherever they stand.
 
+Every processor finds the same sums, to the last bit: of floating numbers no compiled loop is `fastmath`, which would
+reorder sums by the width of the processor's vectors. Counts and sums of levels are integers, exact in any order.
+
 numba compiles the walk when this module is first imported, and keeps the code beside this file or, where that cannot be
 written, among the user's caches. It compiles anew when this file changes, and only then: touch the file after a change
 to a constant that it imports.
@@ -175,16 +178,26 @@ def find_colors(ab: Any, colors: Any) -> None:
         colors[pixel] = uint16(int32(float32(GRID_SIDE) * row + column + float32(COLORS // 2)))
 
 
-@compiled(fastmath=True)
-def total(values: Any) -> Any:
-    """The sum of a block's values, in the order that is fastest."""
-    found = 0.0
-    for pixel in range(values.shape[0]):
-        found += float64(values[pixel])
+@compiled()
+def total(levels: Any) -> Any:
+    """Add up a block's levels."""
+    found: Any = 0
+    for pixel in range(levels.shape[0]):
+        found += int64(levels[pixel])
     return found
 
 
-@compiled(fastmath=True)
+@compiled()
+def add_by_place(values: Any, sums: Any) -> None:
+    """Add a block's values, each to the sum of its place in the block.
+
+    One sum of all of them would wait for each addition to end, unless they were reordered; these do not.
+    """
+    for pixel in range(values.shape[0]):
+        sums[pixel] += float64(values[pixel])
+
+
+@compiled()
 def add_opponent(first: Any, second: Any, third: Any, sums: Any) -> None:
     """Add first + second - 2 third of a block's levels, its size and its square: integers, exact in any order."""
     signed = size = square = 0
@@ -219,10 +232,11 @@ def count_ab(bins: Any, counts: Any) -> None:
 @compiled((types.uint8[:, ::1], types.uint8[:, ::1], types.int64))
 def walk(truth: Any, sample: Any, bins: Any) -> Any:
     """What `PixelSums` holds, in its order, of one sample; of pictures as uint8 (3, N)."""
-    levels, opponents, saturation = np.zeros((2, 3)), np.zeros((2, 2, 3), int64), np.zeros(2)
+    levels, opponents = np.zeros((2, 3), int64), np.zeros((2, 2, 3), int64)
     ab_counts, color_counts = np.zeros((2, 2, bins), int64), np.zeros(COLORS, int64)
-    squared, error, error_counts = np.zeros(1, int64), np.zeros(1), np.zeros(ERROR_STEPS + 2, int64)
+    squared, error_counts = np.zeros(1, int64), np.zeros(ERROR_STEPS + 2, int64)
     distance_counts, color_areas = np.zeros(LARGEST_DISTANCE + 2, int64), np.zeros(COLORS, int64)
+    saturation, error = np.zeros((2, BLOCK)), np.zeros(BLOCK)  # by place in the block
     # Of a block
     ab, alpha_beta = np.empty((2, 2, BLOCK), float32), np.empty((2, 2, BLOCK), float32)
     values, ab_bins = np.empty(BLOCK, float32), np.empty((2, BLOCK), uint16)
@@ -232,7 +246,7 @@ def walk(truth: Any, sample: Any, bins: Any) -> Any:
         size = blocks[0].shape[1]
         for of, rgb in enumerate(blocks):
             convert(rgb, ab[of], alpha_beta[of], values)
-            saturation[of] += total(values[:size])
+            add_by_place(values[:size], saturation[of])
             for channel in range(3):
                 levels[of, channel] += total(rgb[channel])
             add_opponent(rgb[0], rgb[0], rgb[1], opponents[of, 0])
@@ -242,7 +256,7 @@ def walk(truth: Any, sample: Any, bins: Any) -> Any:
         find_colors(ab[TRUTH], colors)
         squared[0] += squared_error(*blocks)
         measure_distance(alpha_beta[TRUTH], alpha_beta[SAMPLE], values)
-        error[0] += total(values[:size])
+        add_by_place(values[:size], error)
         round_up(values, float32(ERROR_STEPS / 2**0.5), float32(ERROR_STEPS + 1), errors)
         measure_distance(ab[TRUTH], ab[SAMPLE], values)
         round_up(values, float32(1), float32(LARGEST_DISTANCE + 1), distances)
@@ -252,6 +266,6 @@ def walk(truth: Any, sample: Any, bins: Any) -> Any:
             error_counts[errors[pixel]] += 1
             distance_counts[distances[pixel]] += 1
     return (
-        levels, opponents, saturation, ab_counts, color_counts, squared[0], error[0], error_counts, distance_counts,
-        color_areas,
+        levels, opponents, np.array([saturation[TRUTH].sum(), saturation[SAMPLE].sum()]), ab_counts, color_counts,
+        squared[0], error.sum(), error_counts, distance_counts, color_areas,
     )  # fmt: skip

@@ -1,4 +1,8 @@
-"""Every measure of a set is a function of sums over its pictures; here are the summands of one picture."""
+"""Every measure of a set is a function of sums over its pictures; here are the summands of one picture.
+
+Measures without a network are computed in float64 and kept in float32: this drops the digits in which processors and
+numbers of threads differ.
+"""
 
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
@@ -119,7 +123,7 @@ STATISTICS: dict[str, Statistic] = {
     "psnr_best_of": lambda pairs: best_of(pairs.psnr).unsqueeze(0),
     "exact": lambda pairs: (pairs.sums.squared_error == 0).any().unsqueeze(0),
     "ssim": lambda pairs: ssim(pairs.rgb, pairs.true_rgb.expand_as(pairs.rgb)),
-    "ciede2000": lambda pairs: ciede2000(pairs.rgb, pairs.true_rgb),
+    "ciede2000": lambda pairs: ciede2000(pairs.rgb.double(), pairs.true_rgb.double()),
     "distance_counts": lambda pairs: pairs.sums.distance_counts,
     "color_areas": lambda pairs: pairs.sums.color_areas / AREAS[0],
     "color_counts_of_truth": lambda pairs: pairs.sums.color_counts,

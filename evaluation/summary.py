@@ -16,7 +16,7 @@ from torch import Tensor
 
 from evaluation.functional.frechet import FrechetSums
 from evaluation.functional.ms_ssim import SMALLEST_SIDES, WEIGHTS
-from evaluation.interval import interval_around, resampled_sums
+from evaluation.interval import interval_around, resampled_sums, significant
 from evaluation.measures import CURVES, MEASURES
 from evaluation.parts import Part, Parts, Statistics, Table
 from evaluation.protocols import ScoringProtocol
@@ -129,11 +129,13 @@ def summarize(parts: Parts, rules: ScoringProtocol, measures: Sequence[str], pat
                 low, high = interval_around(
                     float(measure.signed(sums)), measure.signed(resampled).numpy(), measure.absolute
                 )
-            summary.metrics[name] = {"value": value, "low": low, "high": high, "n": int(pictures)}
+            ends = {"value": value, "low": low, "high": high}
+            summary.metrics[name] = {key: significant(end) if end is not None else None for key, end in ends.items()}
+            summary.metrics[name]["n"] = int(pictures)
             if "ab_histogram" in measure.statistics:
                 summary.metrics[name]["bin_width"] = rules.bin_width
     summary.curves = {
-        name: curve.points(sums)
+        name: {axis: [significant(point) for point in points] for axis, points in curve.points(sums).items()}
         for name, curve in CURVES.items()
         if all(statistic in sums for statistic in curve.statistics)
     }
@@ -167,11 +169,12 @@ def write_pictures(rows: Any, part: Part, measures: Sequence[str], summary: Summ
         for name in measures:
             measure = MEASURES[name]
             if measure.formula is not None and all(statistic in sums for statistic in measure.statistics):
-                found[name] = dict(zip(table.keys, measure.value(sums).tolist(), strict=True))
+                scores = [significant(score) for score in measure.value(sums).tolist()]
+                found[name] = dict(zip(table.keys, scores, strict=True))
     sizes = dict(zip(part.modelled.keys + part.coloured.keys, part.modelled.sizes + part.coloured.sizes, strict=True))
     for key, (height, width) in sizes.items():
-        scores = [found.get(name, {}).get(key, math.nan) for name in measures if name != "fid"]
-        rows.writerow([key, height, width, height * width, *("" if score != score else score for score in scores)])
+        values = [found.get(name, {}).get(key, math.nan) for name in measures if name != "fid"]
+        rows.writerow([key, height, width, height * width, *("" if score != score else score for score in values)])
     for name, values in found.items():
         if values.keys() >= set(part.coloured.keys):
             ours = np.array([values[key] for key in part.coloured.keys])

@@ -4,9 +4,10 @@ Guadarrama et al. 2017, Figure 10, draw the histogram over pairs of samples of o
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.functional.precision import exact_convolutions
+from evaluation.functional.ssim import BORDER, similarities
 from lightning_modules.color import full_precision
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -35,30 +36,28 @@ def ms_ssim(first: Tensor, second: Tensor) -> Tensor:
 
     Five scales where the shorter side has at least 176 pixels, else fewer, whose weights then sum to 1 again: scores
     of different numbers of scales do not compare. A scale on which the two are anti-correlated counts as 0. At the
-    coarsest scale torchmetrics mirrors the borders, where Wang et al. leave them out.
+    coarsest scale borders are mirrored and count, as in torchmetrics; Wang et al. leave them out.
 
     Args:
         first: RGB in [0, 1], (B, 3, H, W).
         second: RGB in [0, 1], (B, 3, H, W).
 
     Returns:
-        (B,), in [0, 1]; 1 for two that are the same.
+        Float64 (B,), in [0, 1]; 1 for two that are the same.
 
     Raises:
         ValueError: If a side is under 11 pixels.
     """
     weights = WEIGHTS[: scales_for(min(first.shape[2:]))]
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure  # takes seconds
-
-    with exact_convolutions():
-        similarity: Tensor = multiscale_structural_similarity_index_measure(
-            first,
-            second,
-            data_range=1.0,
-            reduction="none",
-            betas=tuple(weight / sum(weights) for weight in weights),
-            normalize="relu",  # without it the root of a negative similarity is NaN
-        )
+    similarity = torch.ones(len(first), dtype=torch.float64, device=first.device)
+    for scale, weight in enumerate(weights, start=1):
+        luminance, contrast = similarities(first, second)
+        if scale == len(weights):
+            found = luminance * contrast
+        else:
+            found = contrast[..., BORDER:-BORDER, BORDER:-BORDER]
+            first, second = F.avg_pool2d(first, 2), F.avg_pool2d(second, 2)
+        similarity = similarity * found.mean(dim=(1, 2, 3)).clamp(min=0) ** (weight / sum(weights))
     return similarity
 
 

@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.interval import LEVEL
+from evaluation.interval import LEVEL, exactly_summable
 
 RESAMPLES = 10_000
 
@@ -24,19 +24,19 @@ class Estimate(TypedDict):
     n: int
 
 
-def resample(pictures: int, seed: int) -> NDArray[np.float32]:
+def resample(pictures: int, seed: int) -> NDArray[np.float64]:
     """How often each picture is drawn in each resample, (RESAMPLES, pictures).
 
     All figures of a study are estimated on the same resamples.
     """
     generator = np.random.default_rng(seed)
-    draws = np.empty((RESAMPLES, pictures), dtype=np.float32)
+    draws = np.empty((RESAMPLES, pictures), dtype=np.float64)
     for row in draws:
         row[:] = np.bincount(generator.integers(pictures, size=pictures), minlength=pictures)
     return draws
 
 
-def estimate(values: NDArray[np.float64], draws: NDArray[np.float32]) -> Estimate | None:
+def estimate(values: NDArray[np.float64], draws: NDArray[np.float64]) -> Estimate | None:
     """The mean of one value a picture.
 
     Args:
@@ -53,7 +53,8 @@ def estimate(values: NDArray[np.float64], draws: NDArray[np.float32]) -> Estimat
     value = float(values[known].mean())
     if n == 1:
         return Estimate(value=value, deviation=None, low=None, high=None, n=n)
-    sums, counts = (draws @ np.stack([np.where(known, values, 0), known], axis=1).astype(np.float32)).T
+    columns = np.stack([np.where(known, values, 0), known], axis=1)
+    sums, counts = (draws @ exactly_summable(columns, len(values))).T
     means = sums[counts > 0] / counts[counts > 0]
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value=value, deviation=float(means.std()), low=float(low), high=float(high), n=n)
