@@ -23,7 +23,8 @@ install: .venv/installed  ## Create .venv and install what running needs
 demo: install  ## Train a small PIC on bundled photographs, with a report: minutes on a CPU
 	$(BIN)/python train.py
 
-test: lint types unit  ## Lint, check types and run the tests: what CI runs
+test: .venv/installed-dev  ## Lint, check types and run the tests: what CI runs
+	@TIMEFORMAT='lint, types and tests took %lR' bash -c 'time $(MAKE) --no-print-directory lint types unit'
 
 lint: .venv/installed-dev  ## Check style with ruff
 	$(BIN)/ruff check .
@@ -33,7 +34,7 @@ types: .venv/installed-dev  ## Check types with mypy
 	$(BIN)/mypy
 
 unit: .venv/installed-dev  ## Run the default tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --durations 10
 
 slow: .venv/installed-dev  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow

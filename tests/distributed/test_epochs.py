@@ -74,7 +74,7 @@ def seen_by(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[tuple[Se
     with (folder / "errors.txt").open("w") as errors:
         process = subprocess.Popen(command, cwd=folder, stderr=errors, start_new_session=True)
         try:
-            status = process.wait(timeout=280)
+            status = process.wait()
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -31,14 +31,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
         port = str(free.getsockname()[1])
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "NODE_RANK": "0"}
     alone = start(folder)
-    errors = alone.communicate(timeout=200)[1]
+    errors = alone.communicate()[1]
     assert alone.returncode == 0, errors
     two = [start(folder, **meeting, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")]
     for process in two:
-        errors = process.communicate(timeout=200)[1]
+        errors = process.communicate()[1]
         assert process.returncode == 0, errors
     accumulating = start(folder, "2")
-    errors = accumulating.communicate(timeout=200)[1]
+    errors = accumulating.communicate()[1]
     assert accumulating.returncode == 0, errors
     names = {"one": "1_0_1", "first": "2_0_1", "second": "2_1_1", "accumulated": "1_0_2"}
     return {name: torch.load(folder / f"trained_{file}.pt", weights_only=True) for name, file in names.items()}

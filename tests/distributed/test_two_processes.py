@@ -32,7 +32,7 @@ def test_two_processes_train_one_model_and_validate_every_picture_once(tmp_path:
 def test_processes_that_torchrun_started_are_one_run(tmp_path: Path) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [sys.executable, *launcher, str(PROJECT / "train.py"), *SMALL, *TWO, "trainer.max_epochs=1"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=280)
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     record = json.loads((only_run(tmp_path) / "run.json").read_text())
     assert record["status"] == "finished"
     assert record["job"].startswith("torchrun ")
@@ -42,15 +42,13 @@ def test_processes_that_torchrun_started_are_one_run(tmp_path: Path) -> None:
 def test_a_signal_that_one_process_hears_ends_both(tmp_path: Path) -> None:
     command = [sys.executable, str(PROJECT / "train.py"), *SMALL, *TWO, "trainer.max_epochs=1000"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    for _ in range(1000):
-        if list(tmp_path.glob("runs/*/*/logs/version_0/metrics.csv")):
-            break
+    while process.poll() is None and not list(tmp_path.glob("runs/*/*/logs/version_0/metrics.csv")):
         time.sleep(0.1)
     family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
     process.send_signal(signal.SIGTERM)
-    printed, _ = process.communicate(timeout=100)
+    printed, _ = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, printed
-    _, left = psutil.wait_procs([psutil.Process(pid) for pid in family if psutil.pid_exists(pid)], timeout=20)
+    _, left = psutil.wait_procs([psutil.Process(pid) for pid in family if psutil.pid_exists(pid)], timeout=100)
     assert not left
     assert "Traceback" not in printed
     assert json.loads((only_run(tmp_path) / "run.json").read_text())["status"] == "stopped"

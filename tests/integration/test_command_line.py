@@ -15,9 +15,7 @@ def run(script: str, *arguments: str, folder: Path) -> subprocess.CompletedProce
     command = [sys.executable, str(PROJECT / script), *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment["NETRC"] = str(folder / "no_netrc")  # whoever runs the tests may be logged in to Weights & Biases
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(

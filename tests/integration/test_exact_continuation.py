@@ -143,8 +143,7 @@ def test_a_killed_process_goes_on_with_the_very_batches_that_follow(root: Path, 
     stop = random.Random(seed).randrange(1, len(wanted) - PER_EPOCH)
     process = start(root, tmp_path, seed)
     try:
-        deadline = time.monotonic() + 100
-        while len(lines_of(log)) < stop and process.poll() is None and time.monotonic() < deadline:
+        while len(lines_of(log)) < stop and process.poll() is None:
             time.sleep(0.002)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, (tmp_path / "errors.txt").read_text()
@@ -160,7 +159,7 @@ def test_a_killed_process_goes_on_with_the_very_batches_that_follow(root: Path, 
     log.rename(tmp_path / "before.txt")
     process = start(root, tmp_path, seed)
     try:
-        assert process.wait(timeout=100) == 0, (tmp_path / "errors.txt").read_text()
+        assert process.wait() == 0, (tmp_path / "errors.txt").read_text()
     finally:
         end(process)
     assert lines_of(log) == wanted[done:]

@@ -147,12 +147,8 @@ def cache(tmp_path: Path) -> Iterator[Path]:
     """Where fetched shards lie; however a test ended, nothing half-fetched is among them."""
     folder = tmp_path / "cache"
     yield folder
-    for _ in range(100):  # a thread that fetches ahead may still be at it
-        left = [path for path in folder.rglob("*") if path.suffix not in KEPT and path.is_file()]
-        if not left:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"left behind: {left}")
+    while any(path.suffix not in KEPT and path.is_file() for path in folder.rglob("*")):
+        time.sleep(0.05)  # a thread that fetches ahead may still be at it
 
 
 @pytest.fixture
@@ -224,11 +220,10 @@ def copies(cache: Path) -> list[bytes]:
 
 
 def until(happened: Callable[[], bool]) -> bool:
-    """Whether something has happened before long."""
-    deadline = time.monotonic() + 20
-    while not happened() and time.monotonic() < deadline:
+    """Wait until something has happened; what never does ends with the test's own time."""
+    while not happened():
         time.sleep(0.005)
-    return happened()
+    return True
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -459,15 +454,15 @@ def test_processes_that_need_the_same_shard_fetch_it_once(server: Server, cache:
     processes = [context.Process(target=read_shard, args=arguments, daemon=True) for _ in range(3)]
     for process in processes:
         process.start()
-    assert [results.get(timeout=20) for _ in processes] == [held[2]] * 3
+    assert [results.get() for _ in processes] == [held[2]] * 3
     for process in processes:
-        process.join(20)
+        process.join()
     assert server.requests[LOST] == 1
 
 
 def test_a_process_that_was_forked_while_a_shard_came_does_not_hold_its_lock(server: Server, cache: Path) -> None:
     answered, finished = threading.Event(), multiprocessing.get_context("fork").Event()
-    server.gate[LOST] = lambda: answered.wait(10)
+    server.gate[LOST] = lambda: answered.wait()
     files, held = shard_files(server, cache)
     files.expect([2])
     assert until(lambda: server.requests[LOST] == 1)

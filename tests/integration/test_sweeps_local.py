@@ -97,15 +97,13 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
     """Run the driver to its end: its status, and what it printed."""
     process = start(folder, *arguments)
-    printed, _ = process.communicate(timeout=1200)
+    printed, _ = process.communicate()
     return process.returncode, printed
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something is so; what never is ends with the test's own time."""
     while not condition():
-        assert time.monotonic() < deadline, "it took too long"
         time.sleep(0.05)
 
 
@@ -164,7 +162,7 @@ def test_ctrl_c_stops_the_trials_and_says_how_to_go_on(folder: Path) -> None:
     assert status == 1
     assert printed == "error: another python -m sweeps.local, or what it has started, is at work in out\n"
     driver.send_signal(signal.SIGINT)
-    printed, _ = driver.communicate(timeout=60)
+    printed, _ = driver.communicate()
     assert driver.returncode == 130
     assert "1 unfinished, of 2" in printed
     assert printed.endswith("stopped; the same command goes on\n")
@@ -195,7 +193,7 @@ def test_a_trial_that_is_behind_is_stopped(folder: Path) -> None:
     driver = start(folder, "--workers", "2")
     wait_for(lambda: statuses(folder) == ["running", "stopped"])
     (folder / "gate").touch()
-    printed, _ = driver.communicate(timeout=60)
+    printed, _ = driver.communicate()
     assert driver.returncode == 0
     assert "trial 1 is stopped early: validation/loss 5.333" in printed
     assert "1 finished, 1 stopped early, of 2" in printed

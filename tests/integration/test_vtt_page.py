@@ -78,10 +78,10 @@ def begin(page: Any) -> None:
 
 def wait_for_question(page: Any) -> Any:
     """The trial that is asked about, by the names of its pictures."""
-    page.wait_for_selector("#question.on button:enabled, #message:not([hidden]) button", timeout=20000)
+    page.wait_for_selector("#question.on button:enabled, #message:not([hidden]) button", timeout=100_000)
     if page.locator("#message button").is_visible():
         page.locator("#message button").click()
-        page.wait_for_selector("#question.on button:enabled", timeout=20000)
+        page.wait_for_selector("#question.on button:enabled", timeout=100_000)
     return page.locator("#stage img").evaluate_all("(all) => all.map((each) => each.src.slice(-36, -4))")
 
 

@@ -70,7 +70,7 @@ def ask(
     port: int, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     """One request: its status, headers and body. A `body` that is no bytes is sent as JSON."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=100)
     try:
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         connection.request(method, path, content, headers or {})
@@ -97,7 +97,7 @@ class Rater:
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and JSON of a reply, however long the server is away."""
-        for _ in range(200):
+        for _ in range(4000):
             try:
                 status, _, text = ask(self.server.port, method, f"{self.prefix}/{path}", body, self.headers)
                 return status, json.loads(text) if text else None

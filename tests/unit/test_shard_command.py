@@ -41,7 +41,7 @@ def run(*arguments: str | Path) -> int | str | None:
 def run_alone(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "datamodules.shards", *map(str, arguments)]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
 
 
 def check(folder: Path) -> int | str | None:

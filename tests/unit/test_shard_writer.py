@@ -538,7 +538,7 @@ def test_a_killed_process_leaves_whole_shards_and_the_same_command_goes_on(many:
     finished = {path.name: path.stat().st_mtime_ns for path in shards[:-1]}
 
     result = subprocess.run(
-        command_line(many, out, *arguments), cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False
+        command_line(many, out, *arguments), cwd=PROJECT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
     assert {name: (out / name).stat().st_mtime_ns for name in finished} == finished
@@ -563,7 +563,6 @@ def test_a_full_disk_ends_in_one_sentence_and_leaves_no_half_shard(tmp_path: Pat
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )

@@ -236,7 +236,7 @@ def test_of_those_who_write_at_once_each_is_told_its_own_outcome(tmp_path: Path)
         while len(store.waiting) < len(asked):
             time.sleep(0.001)
         store.lock.release()
-        found = [each.result(timeout=30) for each in waiting]
+        found = [each.result() for each in waiting]
         store.lock.acquire()
     kept = {each.trial: f"stored {each.choice}" for each in store.answers()}
     assert set(kept) == set(trials)
