@@ -1,4 +1,4 @@
-"""The statistics that need published networks, whose weights are local files; each is imported when it is wanted."""
+"""The statistics that need published networks; each is imported, and its weights fetched, when it is wanted."""
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from evaluation.functional.weights import MissingWeightsError
 from evaluation.statistics import Pairs, Statistic
+from lightning_modules.pretrained import local_file
 
 
 def network_statistics(
@@ -16,8 +17,8 @@ def network_statistics(
     """What a set's networks measure of a picture; only the networks that the wanted measures need are built.
 
     Args:
-        weights: Local files of `lpips` (torchvision's AlexNet), `inception` (of pytorch-fid) and `vgg16`
-            (torchvision's).
+        weights: Of `lpips` (torchvision's AlexNet), `inception` (of pytorch-fid) and `vgg16` (torchvision's): a
+            local file, or `download`.
         wanted: Names of measures.
         device: Where the networks run.
 
@@ -25,16 +26,17 @@ def network_statistics(
         The statistics by name, and by name the wanted measures that must be left out, each with the reason.
 
     Raises:
+        OSError: If weights cannot be fetched.
         ValueError: If a file holds something else.
     """
     found: dict[str, Statistic] = {}
     left_out: dict[str, str] = {}
-    for name, (measures, statistics) in NETWORKS.items():
+    for name, (model, measures, statistics) in NETWORKS.items():
         needing = [measure for measure in measures if measure in wanted]
         if needing:
             path = weights.get(name)
             try:
-                found |= statistics(None if path is None else Path(path), device)
+                found |= statistics(None if path is None else local_file(path, model), device)
             except MissingWeightsError as error:
                 left_out |= dict.fromkeys(needing, str(error))
     return found, left_out
@@ -82,9 +84,9 @@ def vgg16_statistics(path: Path | None, device: torch.device) -> dict[str, Stati
     return {"top_hits": hits}
 
 
-NETWORKS: dict[str, tuple[tuple[str, ...], Callable[[Path | None, torch.device], dict[str, Statistic]]]] = {
-    "lpips": (("lpips", "lpips_diversity"), lpips_statistics),
-    "inception": (("fid",), inception_statistics),
-    "vgg16": (("top_1", "top_5"), vgg16_statistics),
+NETWORKS: dict[str, tuple[str, tuple[str, ...], Callable[[Path | None, torch.device], dict[str, Statistic]]]] = {
+    "lpips": ("alexnet", ("lpips", "lpips_diversity"), lpips_statistics),
+    "inception": ("fid_inception", ("fid",), inception_statistics),
+    "vgg16": ("vgg16", ("top_1", "top_5"), vgg16_statistics),
 }
-"""By the name of its weights, each network's measures, and what builds its statistics."""
+"""By the name of its setting, each network's weights in the table, its measures, and what builds its statistics."""

@@ -1,8 +1,8 @@
 """Checkpoints: where they are, how they are read, how they are written."""
 
 import os
-import pickle
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from lightning_modules import METHODS, TASKS
+from lightning_modules.pretrained import MODELS, find, local_file
+from lightning_modules.pretrained.files import BUNDLE, read_archive, read_bundle
 
-DOWNLOAD = "download"
-"""In the place of a path to torchvision's weights."""
 CHECKPOINT_NAMES = ("best.ckpt", "last.ckpt")
 
 
@@ -38,18 +38,24 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     raise FileNotFoundError(f"there is no checkpoint at {path}; give a .ckpt file or a run's directory")
 
 
+def read_file(path: Path) -> Any:
+    """What a bundle or torch's archive holds, its checksums verified.
+
+    Raises:
+        ValueError: If the file is damaged or something else.
+    """
+    return read_bundle(path) if path.suffix == BUNDLE else read_archive(path)
+
+
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A method's checkpoint as a dictionary, read with `weights_only=True`.
+    """A method's checkpoint or bundle as a dictionary: its `method`, `hyper_parameters`, `state_dict` and more.
 
     Raises:
         FileNotFoundError: If there is none.
         ValueError: If the file is damaged or holds something else.
     """
     path = find_checkpoint(path)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is not a whole checkpoint: it may be cut short, or no checkpoint at all") from error
+    checkpoint = read_file(path)
     if not isinstance(checkpoint, dict) or checkpoint.get("method") not in METHODS | TASKS:
         raise ValueError(f"{path} is no checkpoint of a method here; those are {', '.join(METHODS | TASKS)}")
     return checkpoint
@@ -84,44 +90,63 @@ def best_score(trainer: pl.Trainer) -> dict[str, Any] | None:
     return None
 
 
-def read_weights(path: str, url: str) -> dict[str, Tensor]:
+def read_pretrained(what: str | os.PathLike[str]) -> dict[str, Any]:
+    """A colouriser's checkpoint, as `read_checkpoint` gives one.
+
+    Args:
+        what: The name of a colouriser in the table of weights; a published file of one, by its own name; a run's
+            directory, a checkpoint or a bundle.
+
+    Raises:
+        OSError: If there is nothing of the kind, or it cannot be fetched.
+        ValueError: If it is damaged or colours nothing.
+    """
+    model = next((each for each in MODELS.values() if str(what) == each.name or Path(what).name == each.file), None)
+    if model is None:
+        if not Path(what).exists():
+            names = ", ".join(each.name for each in MODELS.values() if each.method)
+            raise FileNotFoundError(f"there is no {what}: give a run's directory, a checkpoint, or one of {names}")
+        return read_checkpoint(what)
+    if model.method is None:
+        raise ValueError(f"{what} colours nothing; it is for this: {model.used_for}")
+    file = find(model.name) if str(what) == model.name else Path(what)
+    if model.loader is None:
+        return read_checkpoint(file)
+    module, _, function = model.loader.partition(":")
+    colorizer = getattr(import_module(module), function)(weights_of(file))
+    return {
+        "method": type(colorizer).__name__,
+        "hyper_parameters": dict(colorizer.hparams),
+        "state_dict": colorizer.state_dict(),
+    }
+
+
+def read_weights(setting: str, usual: str) -> dict[str, Tensor]:
     """The weights with which a network may start.
 
     Args:
-        path: `download` for torchvision's at `url`; or a local .pth file of torchvision's; or a run's directory or
-            checkpoint.
-        url: Of torchvision's weights.
+        setting: `download` for the usual ones; another name in the table of weights; a local file of such weights; or
+            a run's directory, a checkpoint or a bundle.
+        usual: The name of the usual weights in the table.
 
     Raises:
         OSError: If there is no such file or run, or nothing can be fetched.
         ValueError: If the file is something else, or damaged.
     """
-    if path == DOWNLOAD:
-        return downloaded(url)
-    file = find_checkpoint(path)
-    try:
-        saved = torch.load(file, map_location="cpu", weights_only=True)
-        weights: dict[str, Tensor] = dict(saved.get("state_dict", saved))
-    except Exception as error:  # damaged files make it raise anything
-        raise ValueError(
-            f"{file} cannot be read, neither as torchvision's {Path(url).name} nor as a run's checkpoint; give either"
-        ) from error
-    return weights
+    return weights_of(find_checkpoint(local_file(setting, usual)))
 
 
-def downloaded(url: str) -> dict[str, Tensor]:
-    """torchvision's weights, fetched once into torch's cache and checked by the sum in their name.
+def weights_of(file: Path) -> dict[str, Tensor]:
+    """The state dict in a file: of a checkpoint or a bundle, or alone.
 
     Raises:
-        OSError: If they cannot be had.
+        ValueError: If the file is something else, or damaged.
     """
-    try:
-        found: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
-            url, map_location="cpu", check_hash=True, weights_only=True
-        )
-    except (OSError, RuntimeError) as error:
-        raise OSError(f"{url} cannot be fetched ({error}); fetch it elsewhere, and give its path") from error
-    return found
+    saved = read_file(file)
+    weights = saved.get("state_dict", saved) if isinstance(saved, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"{file} holds no weights; give a published .pth file, a run or a checkpoint")
+    return weights
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_modules import METHODS, TASKS
-from lightning_modules.checkpoint import read_checkpoint
+from lightning_modules.checkpoint import read_checkpoint, read_pretrained
 
 
 class Task(pl.LightningModule):
@@ -52,7 +52,7 @@ class Task(pl.LightningModule):
         """Rebuild from a checkpoint alone, ready to be used.
 
         Args:
-            path: A checkpoint, or a run's directory, of which the best is taken, else the last.
+            path: A checkpoint or bundle, or a run's directory, of which the best checkpoint is taken, else the last.
             overrides: Hyper-parameters to change, such as `temperature=0.8`; of one that is a mapping, the given keys.
 
         Returns:
@@ -62,13 +62,44 @@ class Task(pl.LightningModule):
             FileNotFoundError: If there is no such file, or the directory holds no checkpoint.
             ValueError: If the file is not a whole checkpoint, or of something else, or an override is unknown.
         """
-        checkpoint = read_checkpoint(path)
+        return cls.rebuilt(read_checkpoint(path), path, overrides)
+
+    @classmethod
+    def from_pretrained(cls, what: str | os.PathLike[str], **overrides: Any) -> Self:
+        """Load weights by their name, such as `siggraph17`, which are fetched on first use, or as `load` does.
+
+        Args:
+            what: A name that `python -m lightning_modules.pretrained` lists; a run's directory, a checkpoint, a bundle
+                or a published file.
+            overrides: As for `load`.
+
+        Returns:
+            The task, in evaluation mode, on the CPU.
+
+        Raises:
+            OSError: If there is nothing of the kind, or it cannot be fetched.
+            ValueError: If it is damaged or of something else, or an override is unknown.
+        """
+        return cls.rebuilt(read_pretrained(what), what, overrides)
+
+    @classmethod
+    def rebuilt(cls, checkpoint: Mapping[str, Any], path: str | os.PathLike[str], overrides: Mapping[str, Any]) -> Self:
+        """Build the class that a checkpoint names and give it its weights, in evaluation mode.
+
+        Args:
+            checkpoint: As `read_checkpoint` gives it.
+            path: Where it comes from, for messages.
+            overrides: As for `load`.
+
+        Raises:
+            ValueError: If it is of something else than this class, does not fit, or an override is unknown.
+        """
         name = checkpoint["method"]
         kind = getattr(import_module((METHODS | TASKS)[name]), name)
         if not issubclass(kind, cls):
             wanted = cls.__name__ if cls.__name__ in METHODS | TASKS else " or ".join(METHODS)
             raise ValueError(f"{path} holds {name}; give a run of {wanted}")
-        hyper_parameters = checkpoint["hyper_parameters"]
+        hyper_parameters = dict(checkpoint["hyper_parameters"])
         if unknown := overrides.keys() - hyper_parameters.keys():
             raise ValueError(
                 f"{name} has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(hyper_parameters))}"

@@ -9,8 +9,6 @@ from torchvision.models import VGG16_Weights, vgg16
 from evaluation.functional.weights import FixedNetwork, fill, read_weights
 from lightning_modules.color import full_precision
 
-PUBLISHED = "https://download.pytorch.org/models/vgg16-397923af.pth"
-
 
 class VGG16Classification(FixedNetwork):
     """VGG-16's scores of the 1,000 classes of ILSVRC 2012.
@@ -28,7 +26,7 @@ class VGG16Classification(FixedNetwork):
 
     def __init__(self, weights: Path | None) -> None:
         super().__init__()
-        published = read_weights(weights, "VGG-16 classification", PUBLISHED)
+        published = read_weights(weights, "VGG-16 classification", "vgg16")
         with torch.device("meta"):
             self.network = vgg16(weights=None)
         fill(self.network, published, weights, "VGG-16 classification")

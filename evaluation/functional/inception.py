@@ -19,7 +19,6 @@ from torchvision.models.inception import (
 from evaluation.functional.weights import FixedNetwork, fill, read_weights
 from lightning_modules.color import full_precision
 
-PUBLISHED = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 SIDE = 299
 
 
@@ -92,7 +91,7 @@ class InceptionFeatures(FixedNetwork):
     def __init__(self, weights: Path | None) -> None:
         super().__init__()
         measure = "the Frechet Inception distance"
-        published = read_weights(weights, measure, PUBLISHED)
+        published = read_weights(weights, measure, "fid_inception")
         with torch.device("meta"):
             self.network = inception()
         fill(self.network, published, weights, measure)

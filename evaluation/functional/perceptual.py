@@ -11,9 +11,10 @@ from evaluation.functional.weights import FixedNetwork, fill, read_weights
 from lightning_modules.color import full_precision
 
 BACKBONES = {
-    "alex": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-    "vgg": "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "alex": "alexnet",
+    "vgg": "vgg16",
 }
+"""By LPIPS's name of each, its own in the table of weights."""
 
 
 class LearnedPerceptualSimilarity(FixedNetwork):

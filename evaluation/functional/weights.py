@@ -1,38 +1,39 @@
-"""Weights of published networks, which are never downloaded here: the user says where they lie."""
+"""Weights of published networks: local files, which the user names."""
 
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
+
+from lightning_modules.pretrained import DOWNLOAD, MODELS
+from lightning_modules.pretrained.files import read_archive
 
 
 class MissingWeightsError(ValueError):
     """A measure needs a network whose weights are not there."""
 
 
-def read_weights(path: Path | None, measure: str, published: str) -> dict[str, Tensor]:
+def read_weights(path: Path | None, measure: str, name: str) -> dict[str, Tensor]:
     """The state dict in a local file, on the CPU.
 
     Args:
         path: The file; None if the user named none.
         measure: What needs it, for the message.
-        published: Where the file can be had, for the message.
+        name: Of the file in the table of weights, for the message.
 
     Raises:
         MissingWeightsError: If there is no such file.
         ValueError: If it holds something else.
     """
+    model = MODELS[name]
     if path is None or not path.is_file():
         absence = "no path was given" if path is None else f"there is no file {path}"
         raise MissingWeightsError(
-            f"{measure} needs {Path(published).name}, but {absence}; it is published at {published}"
+            f"{measure} needs {model.file}, but {absence}; write {DOWNLOAD} to have it fetched from "
+            f"{model.addresses[0]}"
         )
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files make it raise anything
-        raise ValueError(f"{path} cannot be read as weights; fetch it again from {published}") from error
+    weights = read_archive(path)
     if not isinstance(weights, dict):
-        raise ValueError(f"{path} holds a {type(weights).__name__}, not a state dict; {measure} wants {published}")
+        raise ValueError(f"{path} holds a {type(weights).__name__}, not a state dict; {measure} wants {model.file}")
     return weights
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import VGG19_Weights
 
 from lightning_modules.checkpoint import read_weights
 from lightning_modules.color import IMAGENET_MEAN, IMAGENET_STD
@@ -112,7 +111,7 @@ def begin_with_vgg19(encoder: Encoder, path: str) -> None:
         OSError: If there is no such file or run, or nothing can be fetched.
         ValueError: If it is something else, or its weights do not fit.
     """
-    weights = read_weights(path, VGG19_Weights.IMAGENET1K_V1.url)
+    weights = read_weights(path, "vgg19")
     own = encoder.state_dict()
     for name, value in own.items():
         _, layer, part = name.split(".")

@@ -10,7 +10,6 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from lightning_modules.checkpoint import DOWNLOAD
 from lightning_modules.chroma import with_chroma
 from lightning_modules.color import rgb_to_lab, rgb_to_lab_luminance, to_float
 from lightning_modules.colorizer import Colorizer
@@ -18,6 +17,7 @@ from lightning_modules.exemplar.encoder import begin_with_vgg19
 from lightning_modules.exemplar.transfer import TransferNetwork, padded
 from lightning_modules.guidance import Guidance
 from lightning_modules.hints import joined, no_hints, random_patches, reduced, reveal, uniform_patches
+from lightning_modules.pretrained import DOWNLOAD
 from lightning_modules.resize import resized, resized_luminance, size_within
 from lightning_modules.siggraph17.losses import class_loss, huber
 from lightning_modules.siggraph17.network import ColorizationNetwork
@@ -152,7 +152,7 @@ class Exemplar(Colorizer):
     def remarks(self) -> tuple[str, ...]:  # type: ignore[override]
         """Whether the encoder is another than the paper's."""
         start = self.pretrained["encoder"]
-        if "transfer" not in self.parts or start == DOWNLOAD or str(start).endswith(".pth"):
+        if "transfer" not in self.parts or start in (DOWNLOAD, "vgg19") or str(start).endswith(".pth"):
             return ()
         return (f"its encoder and perceptual network is not ImageNet's VGG-19 but {start or 'an untrained one'}",)
 

@@ -5,7 +5,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import VGG16_Weights
 
 from lightning_modules.checkpoint import read_weights
 from lightning_modules.color import IMAGENET_MEAN, IMAGENET_STD
@@ -58,7 +57,7 @@ def begin_with(network: nn.Module, path: str) -> dict[str, Tensor]:
         OSError: If there is no such file or run, or nothing can be fetched.
         ValueError: If it is something else, or its trunk does not fit.
     """
-    weights, own = read_weights(path, VGG16_Weights.IMAGENET1K_V1.url), network.state_dict()
+    weights, own = read_weights(path, "vgg16"), network.state_dict()
     weights = vgg16(weights) if "features.0.weight" in weights else of_a_run(weights)
     if FIRST in weights:
         weights[FIRST] = of_channels(weights[FIRST], own[FIRST].shape[1])

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, ResNet101_Weights
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from lightning_modules.checkpoint import read_weights
 from lightning_modules.color import IMAGENET_MEAN, IMAGENET_STD
@@ -143,15 +143,14 @@ def begin_with_resnet(trunk: nn.Module, path: str) -> None:
 
     Args:
         trunk: Of a `ConditioningNetwork`; changed in place.
-        path: `download` for torchvision's ResNet-101; or a local .pth file of torchvision, of a ResNet or of a
-            segmentation network upon one, such as the paper's DeepLab; or a run's directory or checkpoint of something
-            with such a trunk.
+        path: `download` for torchvision's ResNet-101; `deeplab` for its segmentation network, such as the
+            paper's; a local file of either; or a run's directory or checkpoint of something with such a trunk.
 
     Raises:
         OSError: If there is no such file or run, or nothing can be fetched.
         ValueError: If it is something else, or its weights do not fit.
     """
-    weights = read_weights(path, ResNet101_Weights.IMAGENET1K_V2.url)
+    weights = read_weights(path, "resnet101")
     prefix = next((name.removesuffix(FIRST_OF_A_BLOCK) for name in weights if name.endswith(FIRST_OF_A_BLOCK)), "")
     own = trunk.state_dict()
     taken = {name: weights[prefix + name] for name in own if prefix + name in weights}

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from lightning_modules.checkpoint import read_weights
 
-COLORFUL_IMAGE_COLORIZATION = "https://colorizers.s3.us-east-2.amazonaws.com/colorization_release_v2-9b330a0b.pth"
-"""Weights of Zhang et al. 2016, whose first blocks have the layout of these."""
 LAYER = re.compile(r"(?:model|blocks\.)(\d+)\.(\d+)\.(\w+)")
 OTHER_LAYERS = {
     "model8up.0": "enlarge.8",
@@ -38,7 +36,7 @@ def begin_with_colorizer(network: nn.Module, path: str, blocks: int) -> None:
         OSError: If there is no such file or run, or nothing can be fetched.
         ValueError: If it is something else, or does not fit.
     """
-    found, own = renamed(read_weights(path, COLORFUL_IMAGE_COLORIZATION)), network.state_dict()
+    found, own = renamed(read_weights(path, "cic")), network.state_dict()
     first, wanted = found.get("blocks.1.0.weight"), [name for name in own if not name.startswith("classes.")]
     if first is not None and first.shape[1] == 1:  # it sees luminance alone, and its later blocks are others
         wanted = [name for name in own if name.startswith(tuple(f"blocks.{each}." for each in range(1, blocks + 1)))]

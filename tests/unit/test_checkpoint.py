@@ -1,6 +1,5 @@
 """Writing checkpoints whole, and averaging what goes into them."""
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.checkpoint import AtomicCheckpointIO, downloaded, find_checkpoint
+from lightning_modules.checkpoint import AtomicCheckpointIO, find_checkpoint
 from lightning_modules.layers.averaging import ParameterAveraging
 from tests.conftest import quiet_trainer
 
@@ -70,18 +69,3 @@ def test_validation_sees_the_moving_average() -> None:
         if place % 4 == 0:
             wanted.append(average)
     assert module.validated == pytest.approx(wanted)
-
-
-def test_weights_are_fetched_and_checked_by_their_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
-    torch.save({"weight": torch.arange(3)}, tmp_path / "made.pth")
-    digest = hashlib.sha256((tmp_path / "made.pth").read_bytes()).hexdigest()[:8]
-    good, bad = tmp_path / f"vgg16-{digest}.pth", tmp_path / "vgg16-00000000.pth"
-    for path in (good, bad):
-        path.write_bytes((tmp_path / "made.pth").read_bytes())
-    assert downloaded(good.as_uri())["weight"].tolist() == [0, 1, 2]
-    for missing in (bad, tmp_path / "vgg16-11111111.pth"):
-        with pytest.raises(
-            OSError, match=rf"{missing.name} cannot be fetched .*; fetch it elsewhere, and give its path"
-        ):
-            downloaded(missing.as_uri())

@@ -1,0 +1,132 @@
+"""Fetching a model's file: from one address after another, checked, and whole or not there at all."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+from pooch import HTTPDownloader, file_hash
+from requests import HTTPError, RequestException, Timeout
+from requests.exceptions import ChunkedEncodingError
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from lightning_modules.pretrained.table import Model
+
+TIMEOUT = 30
+"""Seconds without a byte after which a server is given up."""
+CHUNK = 2**16
+"""Bytes."""
+
+
+def require_published(file: Path, model: Model) -> None:
+    """Refuse a file that is not the published one.
+
+    Raises:
+        OSError: If its SHA-256 is another.
+    """
+    if differing := difference(file, model):
+        raise OSError(f"{file} is damaged or another file: {differing}; move it away, and it is fetched again")
+
+
+def difference(file: Path, model: Model) -> str:
+    """How a file's SHA-256 differs from the published one, in words; empty if it does not."""
+    found = file_hash(str(file), alg="sha256")
+    return "" if found.startswith(model.sha256) else f"its SHA-256 is {found}, not {model.sha256}"
+
+
+def fetch(model: Model, file: Path) -> None:
+    """Fetch a model into a file, which appears once it is whole and checked. Others that want it meanwhile wait.
+
+    Raises:
+        OSError: If no address gives it, or the folder cannot be written to.
+    """
+    unfinished = file.with_name(f".{file.name}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_name(f".{file.name}.lock")):
+            if file.is_file():  # another process was faster
+                return require_published(file, model)
+            reasons = []
+            for address in model.addresses:
+                reason = download(model, address, unfinished)
+                if not reason:
+                    unfinished.replace(file)
+                    return None
+                reasons.append(f"{urlsplit(address).netloc}: {reason}")
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"{file} cannot be written: {error.strerror or error}; mend that, or set CHROMALAB_CACHE to another folder"
+        ) from error
+    raise OSError(
+        f"{model.file} cannot be fetched ({'; '.join(dict.fromkeys(reasons))}); fetch it elsewhere from {model.addresses[0]}, "
+        f"SHA-256 {model.sha256}{'...' if len(model.sha256) < 64 else ''}, and put it at {file}"
+    )
+
+
+def download(model: Model, address: str, target: Path) -> str:
+    """Write what an address gives into a file, over what a killed process left there.
+
+    Returns:
+        Why it is not the model, in words; empty if it is.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    try:
+        with Bar(model) as bar:
+            HTTPDownloader(progressbar=bar, chunk_size=CHUNK, timeout=TIMEOUT)(address, str(target), None)
+    except HTTPError as error:
+        assert error.response is not None
+        return f"status {error.response.status_code}"
+    except ChunkedEncodingError:
+        return "cut short"
+    except Timeout:
+        return f"no answer within {TIMEOUT} seconds"
+    except RequestException:
+        return "the connection failed"
+    except OverflowError as error:
+        return str(error)
+    return difference(target, model)
+
+
+class Bar:
+    """A progress bar as pooch drives one, drawn from the first byte on; it stops a reply far longer than the model."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.total = 0  # pooch sets it to the announced length, or 0
+        self.done = 0
+        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        self.progress = Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True))
+        self.task = self.progress.add_task(f"fetching {model.file}", total=model.size)
+
+    def update(self, count: int) -> None:
+        """Note that so many more bytes are there.
+
+        Raises:
+            OverflowError: If they are too many.
+        """
+        self.done += count
+        if self.done > 1.5 * self.model.size + 2**20:
+            raise OverflowError(f"more than the {self.model.size:,} bytes that were expected")
+        self.progress.start()
+        self.progress.update(self.task, completed=self.done, total=self.total or self.model.size)
+
+    def reset(self) -> None:
+        """Count anew."""
+        self.done = 0
+
+    def close(self) -> None:
+        """Do nothing: the context ends the drawing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.progress.live.is_started:  # else it would print an empty line
+            self.progress.stop()
