@@ -41,7 +41,7 @@ def place(name: str) -> Path:
     """
     model = model_called(name)
     if model.kind == "bundled":
-        return Path(__file__).with_name(model.file)
+        return Path(__file__).parent / model.file
     return Path(os.environ.get(CACHE) or "~/.cache/chromalab").expanduser() / "weights" / model.file
 
 

@@ -43,26 +43,27 @@ def fetch(model: Model, file: Path) -> None:
         OSError: If no address gives it, or the folder cannot be written to.
     """
     unfinished = file.with_name(f".{file.name}.part")
+    reasons: list[str] = []
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_name(f".{file.name}.lock")):
-            if file.is_file():  # another process was faster
-                return require_published(file, model)
-            reasons = []
+            if file.is_file():  # another process was faster, and checked it
+                return
             for address in model.addresses:
                 reason = download(model, address, unfinished)
                 if not reason:
                     unfinished.replace(file)
-                    return None
+                    return
                 reasons.append(f"{urlsplit(address).netloc}: {reason}")
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(
             f"{file} cannot be written: {error.strerror or error}; mend that, or set CHROMALAB_CACHE to another folder"
         ) from error
+    digits = model.sha256 if len(model.sha256) == 64 else f"{model.sha256}..."
     raise OSError(
-        f"{model.file} cannot be fetched ({'; '.join(dict.fromkeys(reasons))}); fetch it elsewhere from {model.addresses[0]}, "
-        f"SHA-256 {model.sha256}{'...' if len(model.sha256) < 64 else ''}, and put it at {file}"
+        f"{model.file} cannot be fetched ({'; '.join(dict.fromkeys(reasons))}); fetch it elsewhere from "
+        f"{model.addresses[0]}, SHA-256 {digits}, and put it at {file}"
     )
 
 
@@ -79,8 +80,7 @@ def download(model: Model, address: str, target: Path) -> str:
         with Bar(model) as bar:
             HTTPDownloader(progressbar=bar, chunk_size=CHUNK, timeout=TIMEOUT)(address, str(target), None)
     except HTTPError as error:
-        assert error.response is not None
-        return f"status {error.response.status_code}"
+        return str(error).partition(" for url")[0]
     except ChunkedEncodingError:
         return "cut short"
     except Timeout:

@@ -19,7 +19,7 @@ class Model:
         addresses: Where the file is published; tried in turn.
         sha256: Its SHA-256 in hexadecimal, or the first digits where its publisher gives no more.
         size: In bytes; rounded for files whose publisher rounds it.
-        licence: Of the weights, an SPDX identifier. Terms of the images that they were trained on may restrict their use.
+        licence: Of the weights, an SPDX identifier; the images that they were trained on have terms of their own.
         used_for: A few words for a list.
         method: The class of the colouriser; None for other networks.
         loader: `module:function` that makes the colouriser from the published state dict; None for bundles, which
