@@ -4,6 +4,7 @@ import difflib
 import os
 from pathlib import Path
 
+from lightning_modules.pretrained.hashes import require_published
 from lightning_modules.pretrained.table import MODELS, Model
 
 __all__ = ["DOWNLOAD", "MODELS", "Model", "default_for", "find", "local_file", "model_called", "place"]
@@ -21,14 +22,14 @@ def find(name: str) -> Path:
         ValueError: If no model has that name.
         OSError: If the file cannot be fetched, or is not what was published.
     """
-    from lightning_modules.pretrained.fetching import fetch, require_published
-
     model, file = model_called(name), place(name)
     if file.is_file():
         require_published(file, model)
     elif model.kind == "bundled":
         raise FileNotFoundError(f"{file}, which comes with the package, is missing; install the package again")
     else:
+        from lightning_modules.pretrained.fetching import fetch
+
         fetch(model, file)
     return file
 

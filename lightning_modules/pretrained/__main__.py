@@ -59,14 +59,13 @@ def show() -> None:
 
 def bundle(run: Path, out: Path) -> None:
     """Write a bundle, and print what its row in the table needs."""
-    from pooch import file_hash
-
     from lightning_modules.checkpoint import find_checkpoint, read_checkpoint
     from lightning_modules.pretrained.files import write_bundle
+    from lightning_modules.pretrained.hashes import sha256_of
 
     checkpoint = find_checkpoint(run)
     write_bundle(read_checkpoint(checkpoint), out, provenance(checkpoint))
-    print(f"{out}: size {out.stat().st_size}, sha256 {file_hash(str(out), alg='sha256')}")
+    print(f"{out}: size {out.stat().st_size}, sha256 {sha256_of(out)}")
 
 
 def provenance(checkpoint: Path) -> dict[str, str]:
@@ -74,9 +73,12 @@ def provenance(checkpoint: Path) -> dict[str, str]:
     record = checkpoint.parent.parent / "run.json"
     if not record.is_file():
         return {}
-    entries = json.loads(record.read_text(encoding="utf-8"))
-    experiments = [each.partition("=")[2] for each in entries["overrides"] if each.startswith("+experiment=")]
-    return {"commit": str(entries["commit"]), "experiment": ", ".join(experiments), "date": entries["started"]}
+    try:
+        entries = json.loads(record.read_text(encoding="utf-8"))
+        experiments = [each.partition("=")[2] for each in entries["overrides"] if each.startswith("+experiment=")]
+        return {"commit": str(entries["commit"]), "experiment": ", ".join(experiments), "date": entries["started"]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{record} is no record of a run; bundle the checkpoint from a folder of its own") from error
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -92,6 +94,9 @@ def main(arguments: list[str] | None = None) -> None:
             show()
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("\nstopped by Ctrl-C; what was fetched whole is kept", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

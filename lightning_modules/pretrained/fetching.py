@@ -6,34 +6,19 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from filelock import FileLock
-from pooch import HTTPDownloader, file_hash
+from pooch import HTTPDownloader
 from requests import HTTPError, RequestException, Timeout
 from requests.exceptions import ChunkedEncodingError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from lightning_modules.pretrained.hashes import difference
 from lightning_modules.pretrained.table import Model
 
 TIMEOUT = 30
 """Seconds without a byte after which a server is given up."""
 CHUNK = 2**16
 """Bytes."""
-
-
-def require_published(file: Path, model: Model) -> None:
-    """Refuse a file that is not the published one.
-
-    Raises:
-        OSError: If its SHA-256 is another.
-    """
-    if differing := difference(file, model):
-        raise OSError(f"{file} is damaged or another file: {differing}; move it away, and it is fetched again")
-
-
-def difference(file: Path, model: Model) -> str:
-    """How a file's SHA-256 differs from the published one, in words; empty if it does not."""
-    found = file_hash(str(file), alg="sha256")
-    return "" if found.startswith(model.sha256) else f"its SHA-256 is {found}, not {model.sha256}"
 
 
 def fetch(model: Model, file: Path) -> None:
@@ -60,10 +45,9 @@ def fetch(model: Model, file: Path) -> None:
         raise OSError(
             f"{file} cannot be written: {error.strerror or error}; mend that, or set CHROMALAB_CACHE to another folder"
         ) from error
-    digits = model.sha256 if len(model.sha256) == 64 else f"{model.sha256}..."
     raise OSError(
         f"{model.file} cannot be fetched ({'; '.join(dict.fromkeys(reasons))}); fetch it elsewhere from "
-        f"{model.addresses[0]}, SHA-256 {digits}, and put it at {file}"
+        f"{model.addresses[0]}, SHA-256 {model.known_sha256}, and put it at {file}"
     )
 
 

@@ -41,6 +41,11 @@ class Model:
     accepts: frozenset[str] = frozenset()
     samples: bool = False
 
+    @property
+    def known_sha256(self) -> str:
+        """The SHA-256 as messages write it: dots follow where only the first digits are known."""
+        return self.sha256 if len(self.sha256) == 64 else f"{self.sha256}..."
+
 
 BUNDLED: tuple[Model, ...] = ()
 """Colourisers that this project trained; of several that would do, `default_for` takes the first."""

@@ -13,10 +13,12 @@ from omegaconf import OmegaConf
 from configs.command import config_names
 from lightning_modules import METHODS, TASKS
 from lightning_modules.abilities import ExactLikelihood
+from lightning_modules.checkpoint import read_checkpoint
 from lightning_modules.color import to_float
 from lightning_modules.colorizer import Colorizer
 from lightning_modules.guidance import Guidance
 from lightning_modules.layers.averaging import ParameterAveraging
+from lightning_modules.pretrained.files import write_bundle
 from tests.conftest import RandomPictures, colourful_pictures, quiet_trainer
 
 PIC_STAGES = "[{width:8,blocks:1},{width:16,stride:2,blocks:1,dilation:2}]"
@@ -258,6 +260,17 @@ def test_checkpoint_rebuilds_the_method_from_itself_alone(colorizer: Colorizer, 
     assert not loaded.training
     assert loaded.hparams == colorizer.hparams
     assert all(torch.equal(value, colorizer.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+
+def test_a_bundle_rebuilds_the_method_up_to_rounding(colorizer: Colorizer, tmp_path: Path) -> None:
+    bundle = tmp_path / "small.safetensors"
+    fit(colorizer.train(), steps=int(learns(colorizer))).save_checkpoint(tmp_path / "last.ckpt")
+    write_bundle(read_checkpoint(tmp_path), bundle, provenance={})
+    loaded = Colorizer.from_pretrained(bundle)
+    assert type(loaded) is type(colorizer)
+    assert loaded.hparams == colorizer.hparams
+    for name, value in colorizer.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=2**-11, atol=2**-24)
 
 
 def test_damaged_checkpoints_are_named(colorizer: Colorizer, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from evaluation import networks
+from evaluation.statistics import Statistic
 from lightning_modules import METHODS
 from lightning_modules.checkpoint import read_checkpoint, read_weights
 from lightning_modules.colorizer import Colorizer
@@ -261,8 +262,12 @@ def test_a_setting_takes_download_a_name_or_a_path(tmp_path: Path, monkeypatch: 
         assert local_file(setting, "usual") == place(wanted)
         assert list(read_weights(setting, "usual")) == [wanted]
     given: list[Path | None] = []
-    measures = ("usual", ("lpips",), lambda path, device: given.append(path) or {})
-    monkeypatch.setattr(networks, "NETWORKS", {"lpips": measures})
-    for setting in ("download", str(tmp_path / "own.pth"), None):
-        networks.network_statistics({"lpips": setting}, ["lpips"], torch.device("cpu"))
+
+    def statistics(path: Path | None, device: torch.device) -> dict[str, Statistic]:
+        given.append(path)
+        return {}
+
+    monkeypatch.setattr(networks, "NETWORKS", {"lpips": ("usual", ("lpips",), statistics)})
+    for weights in ("download", str(tmp_path / "own.pth"), None):
+        networks.network_statistics({"lpips": weights}, ["lpips"], torch.device("cpu"))
     assert given == [place("usual"), tmp_path / "own.pth", None]
