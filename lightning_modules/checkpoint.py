@@ -14,8 +14,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from lightning_modules import METHODS, TASKS
-from lightning_modules.pretrained import MODELS, find, local_file
+from lightning_modules.pretrained import MODELS, Model, find, local_file
 from lightning_modules.pretrained.files import BUNDLE, read_archive, read_bundle
+from lightning_modules.pretrained.hashes import require_published
 
 CHECKPOINT_NAMES = ("best.ckpt", "last.ckpt")
 
@@ -56,7 +57,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = find_checkpoint(path)
     checkpoint = read_file(path)
-    if not isinstance(checkpoint, dict) or checkpoint.get("method") not in METHODS | TASKS:
+    if not isinstance(checkpoint, dict) or str(checkpoint.get("method")) not in METHODS | TASKS:
         raise ValueError(f"{path} is no checkpoint of a method here; those are {', '.join(METHODS | TASKS)}")
     return checkpoint
 
@@ -101,17 +102,28 @@ def read_pretrained(what: str | os.PathLike[str]) -> dict[str, Any]:
         OSError: If there is nothing of the kind, or it cannot be fetched.
         ValueError: If it is damaged or colours nothing.
     """
-    model = next((each for each in MODELS.values() if str(what) == each.name or Path(what).name == each.file), None)
-    if model is None:
-        if not Path(what).exists():
-            names = ", ".join(each.name for each in MODELS.values() if each.method)
-            raise FileNotFoundError(f"there is no {what}: give a run's directory, a checkpoint, or one of {names}")
-        return read_checkpoint(what)
+    given, published = str(what), {model.file: model.name for model in MODELS.values() if model.loader}
+    if given not in MODELS and not Path(given).exists():
+        names = ", ".join(model.name for model in MODELS.values() if model.method)
+        raise FileNotFoundError(f"there is no {given}: give a run's directory, a checkpoint, or one of {names}")
+    name = given if given in MODELS else published.get(Path(given).name)
+    if name is None:
+        return read_checkpoint(given)
+    model = MODELS[name]
     if model.method is None:
-        raise ValueError(f"{what} colours nothing; it is for this: {model.used_for}")
-    file = find(model.name) if str(what) == model.name else Path(what)
-    if model.loader is None:
-        return read_checkpoint(file)
+        raise ValueError(f"{name} colours nothing; it is for this: {model.used_for}")
+    file = find(name) if given == name else Path(given)
+    require_published(file, model)
+    return read_checkpoint(file) if model.loader is None else of_published(file, model)
+
+
+def of_published(file: Path, model: Model) -> dict[str, Any]:
+    """The checkpoint that the method of a published file makes of it.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    assert model.loader is not None
     module, _, function = model.loader.partition(":")
     colorizer = getattr(import_module(module), function)(weights_of(file))
     return {

@@ -241,6 +241,10 @@ def test_a_published_model_is_made_by_its_methods_own_loader(tmp_path: Path, mon
         assert colorizer.hparams == {**WELSH, "samples": 50}
         assert not colorizer.training
     assert [state["weight"].tolist() for state in seen] == [[0, 1, 2]] * 2
+    other = tmp_path / "elsewhere.pth"
+    torch.save({"weight": torch.arange(4)}, other)
+    with pytest.raises(OSError, match=r"elsewhere\.pth is damaged or another file"):
+        Colorizer.from_pretrained(other)
 
 
 def test_what_colours_nothing_is_refused() -> None:
