@@ -85,7 +85,7 @@ class Bar:
         self.done = 0
         columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         self.progress = Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True))
-        self.task = self.progress.add_task(f"fetching {model.file}", total=model.size)
+        self.task = self.progress.add_task(f"fetching {model.name}", total=model.size)
 
     def update(self, count: int) -> None:
         """Note that so many more bytes are there.
