@@ -145,7 +145,7 @@ def test_mistakes_on_the_command_line_are_named(folders: Path, tmp_path: Path) -
         ("pictures=abc should be a whole number", {"baseline": "grey", "pictures": "abc"}),
         ("lies in the folder of true pictures", {"baseline": "grey", "output_dir": truth / "scores"}),
         ("no checkpoint at", {"checkpoint": tmp_path / "nothing.ckpt"}),
-        ("weights.pth cannot be read as weights", {"baseline": "grey", "weights.lpips": tmp_path / "weights.pth"}),
+        ("weights.pth is not a whole checkpoint", {"baseline": "grey", "weights.lpips": tmp_path / "weights.pth"}),
     ):
         (tmp_path / "weights.pth").write_text("no weights")
         with pytest.raises((ValueError, OSError), match=words):
