@@ -10,7 +10,12 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
+from lightning_modules.chroma import annealed_mean
+from lightning_modules.cic.bins import bin_centres
+from lightning_modules.cic.module import CompactCIC
 from lightning_modules.guidance import Guidance
+from lightning_modules.siggraph17.classes import class_centres
+from lightning_modules.siggraph17.compact import CompactColorizationNetwork
 from lightning_modules.siggraph17.network import ColorizationNetwork
 from lightning_modules.siggraph17.published import SETTINGS, from_published
 from lightning_modules.siggraph17.weights import begin_with_colorizer
@@ -175,7 +180,7 @@ def test_files_that_are_no_weights_are_refused_in_a_sentence(tmp_path: Path) -> 
     with pytest.raises(FileNotFoundError, match=r"there is no checkpoint at .*absent\.pth; give"):
         begin_with_colorizer(network, str(tmp_path / "absent.pth"), 4)
     (tmp_path / "text.pth").write_text("weights")
-    with pytest.raises(ValueError, match=r"text\.pth cannot be read, neither as") as caught:
+    with pytest.raises(ValueError, match=r"text\.pth is not a whole") as caught:
         begin_with_colorizer(network, str(tmp_path / "text.pth"), 4)
     assert "\n" not in str(caught.value)
 
@@ -241,3 +246,20 @@ def test_other_weights_are_refused_in_a_sentence() -> None:
         with pytest.raises(ValueError, match=rf"not the weights of siggraph17-df00044c\.pth: .*{words}") as caught:
             from_published(other)
         assert "\n" not in str(caught.value)
+
+
+def test_a_compact_network_starts_from_a_compact_cic_and_predicts_what_it_predicts(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"widths": [4, 8, 8, 8], "blocks": [1, 1, 1, 1], "head": 8}
+    torch.manual_seed(0)
+    cic = CompactCIC(313, **settings).eval()
+    torch.save({f"network.{name}": value for name, value in cic.state_dict().items()}, tmp_path / "cic.pth")
+    network = CompactColorizationNetwork(**settings).eval()
+    begin_with_colorizer(network, str(tmp_path / "cic.pth"), 7)
+    luminance = 100 * torch.rand(1, 1, 32, 24)
+    hints = torch.cat([80 * torch.rand(1, 2, 32, 24), torch.ones(1, 1, 32, 24)], dim=1)
+    with torch.no_grad():
+        quarter, full = network.features(luminance, hints)
+        centres, wanted = class_centres(), annealed_mean(cic(luminance), bin_centres(), 1.0)
+        found = annealed_mean(network.classes(quarter), centres, 1.0)
+        assert network.chroma(full).abs().max() == 0
+    torch.testing.assert_close(found, wanted, atol=0.3, rtol=0)  # 216 classes of e^-10 each pull a little
