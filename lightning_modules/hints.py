@@ -105,17 +105,23 @@ def reveal(chroma: Tensor, patches: Tensor) -> Tensor:
     return torch.cat([shown, (last > 0).unsqueeze(1).to(shown.dtype)], dim=1).view(-1, 3, *chroma.shape[2:])
 
 
-def some_whole(hints: Tensor, chroma: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    """Hints, but of some images all of their chroma, as Zhang et al. 2017 train, so that hints are kept as they are.
+def some_otherwise(
+    hints: Tensor, chroma: Tensor, whole_share: float, none_share: float, generator: torch.Generator | None
+) -> Tensor:
+    """Hints, but of some images all of their chroma, so that hints are kept as they are, and of others nothing.
+
+    Zhang et al. 2017 show a hundredth whole.
 
     Args:
         hints: `(B, 3, H, W)`.
         chroma: Lab a and b, `(B, 2, H, W)`.
-        share: Chance of each image to be shown whole.
+        whole_share: Chance of each image to be shown whole.
+        none_share: Chance of each image to be shown nothing of.
         generator: On the images' device.
     """
-    chosen = torch.rand(len(hints), generator=generator, device=hints.device) < share
-    return torch.where(chosen.view(-1, 1, 1, 1), F.pad(chroma, (0, 0, 0, 0, 0, 1), value=1.0), hints)
+    draw = torch.rand(len(hints), generator=generator, device=hints.device).view(-1, 1, 1, 1)
+    hints = torch.where(draw < whole_share, F.pad(chroma, (0, 0, 0, 0, 0, 1), value=1.0), hints)
+    return torch.where(draw >= 1 - none_share, 0.0, hints)
 
 
 def no_hints(image: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from lightning_modules.chroma import annealed_mean, with_chroma
 from lightning_modules.color import rgb_to_lab, rgb_to_lab_luminance, to_float
 from lightning_modules.colorizer import Colorizer
 from lightning_modules.guidance import Guidance
-from lightning_modules.hints import no_hints, random_patches, reduced, reveal, some_whole
+from lightning_modules.hints import no_hints, random_patches, reduced, reveal, some_otherwise
 from lightning_modules.resize import resized_luminance, size_within
 from lightning_modules.siggraph17.classes import class_centres, enlarged
 from lightning_modules.siggraph17.compact import CompactColorizationNetwork
@@ -36,6 +36,8 @@ class Hints(TypedDict):
     """The least and the largest side of a patch in pixels."""
     whole_share: float
     """Of the images, those of which all chroma is revealed."""
+    none_share: float
+    """Of the images, those of which nothing is revealed, beside the eighth whose number of patches is 0."""
 
 
 class Loss(TypedDict):
@@ -137,7 +139,7 @@ class SIGGRAPH17(Colorizer):
             return no_hints(lab)
         size, chroma = (lab.shape[2], lab.shape[3]), lab[:, 1:]
         hints = reveal(chroma, random_patches(len(lab), size, self.hints["sides"], generator, lab.device))
-        return some_whole(hints, chroma, self.hints["whole_share"], generator)
+        return some_otherwise(hints, chroma, self.hints["whole_share"], self.hints["none_share"], generator)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The loss with random hints."""

@@ -10,7 +10,7 @@ from lightning_modules.siggraph17.weights import renamed
 
 SETTINGS: dict[str, Any] = {
     "resolution": 176,
-    "hints": {"sides": [1, 9], "whole_share": 0.01},
+    "hints": {"sides": [1, 9], "whole_share": 0.01, "none_share": 0.0},
     "decode": "regression",
     "temperature": 0.38,
     "inference_short_side": 256,

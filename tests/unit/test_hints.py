@@ -16,7 +16,7 @@ from lightning_modules.hints import (
     reduced,
     reveal,
     side_of_a_hint,
-    some_whole,
+    some_otherwise,
     uniform_patches,
 )
 
@@ -194,16 +194,21 @@ def test_grey_is_a_hint_too() -> None:
     assert reduced(hints, (2, 2))[0, 2].tolist() == [[1, 0], [0, 0]]
 
 
-def test_a_share_of_images_is_shown_whole() -> None:
-    images, share = 8000, 0.1
+def test_a_share_of_images_is_shown_whole_and_another_without_hints() -> None:
+    images, whole_share, none_share = 8000, 0.1, 0.3
     chroma, hints = torch.randn(images, 2, 2, 3), random_hints(images, 2, 3, 0.3)
-    found = some_whole(hints, chroma, share, seeded())
+    hints[:, 2, 0, 0] = 1  # every image has a hint
+    found = some_otherwise(hints, chroma, whole_share, none_share, seeded())
     whole = (found[:, 2] == 1).flatten(1).all(dim=1) & (found[:, :2] == chroma).flatten(1).all(dim=1)
-    assert torch.equal(found[~whole], hints[~whole])
-    assert whole.double().mean() == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / images))
-    assert torch.equal(found, some_whole(hints, chroma, share, seeded()))
-    assert torch.equal(some_whole(hints, chroma, 0.0, None), hints)
-    assert torch.equal(some_whole(hints, chroma, 1.0, None), torch.cat([chroma, torch.ones(images, 1, 2, 3)], dim=1))
+    none = (found == 0).flatten(1).all(dim=1)
+    assert torch.equal(found[~whole & ~none], hints[~whole & ~none])
+    for chosen, share in ((whole, whole_share), (none, none_share)):
+        assert chosen.double().mean() == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / images))
+    assert torch.equal(found, some_otherwise(hints, chroma, whole_share, none_share, seeded()))
+    assert torch.equal(some_otherwise(hints, chroma, 0.0, 0.0, None), hints)
+    assert torch.equal(
+        some_otherwise(hints, chroma, 1.0, 0.0, None), torch.cat([chroma, torch.ones(images, 1, 2, 3)], dim=1)
+    )
 
 
 def test_no_hints_show_nothing() -> None:

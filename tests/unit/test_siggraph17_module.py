@@ -27,7 +27,7 @@ from tests.unit.test_siggraph17_weights import Zhang2016, Zhang2017, zhangs
 
 LOSS = {"huber_weight": 20.0, "huber_delta": 1.0, "class_weight": 1.0, "class_apart": True}
 OPTIMIZATION = {"learning_rate": 1e-3, "weight_decay": 0.0, "decay": 0.1, "epochs": 2}
-HINTS = {"sides": [1, 4], "whole_share": 0.0}
+HINTS = {"sides": [1, 4], "whole_share": 0.0, "none_share": 0.0}
 
 
 def small(**changes: Any) -> SIGGRAPH17:
