@@ -71,7 +71,7 @@ class CIC(Colorizer):
             does, `mean` averages.
         network: Its `architecture`, `published` or `compact`, and the arguments of `CICNetwork` or `CompactUNet`.
         uniform: lambda of equation 4: 0.5 in the paper, 1 for its variant without rebalancing.
-        prior: A file that `python -m evaluation.color_prior` wrote; None measures the prior at the start of training.
+        prior: A file that `python -m datamodules.color_prior` wrote; None measures the prior at the start of training.
         prior_images: On how many training images, if so.
         temperature: T of equation 5, which the distribution is annealed by: 1 takes its mean, 0 its mode.
         inference_short_side: Images with a longer shorter side are shrunk to it before the network sees them; None
@@ -288,7 +288,7 @@ SCHEDULES: dict[str, Callable[[int, int], float]] = {"thirds": in_thirds, "linea
 
 
 def read_prior(path: str) -> Tensor:
-    """The prior that `python -m evaluation.color_prior` wrote, `(313,)`.
+    """The prior that `python -m datamodules.color_prior` wrote, `(313,)`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -297,9 +297,9 @@ def read_prior(path: str) -> Tensor:
     try:
         prior = torch.tensor(json.loads(Path(path).read_text(encoding="utf-8"))["prior"], dtype=torch.float64)
     except FileNotFoundError:
-        raise FileNotFoundError(f"model.prior={path} is not there; python -m evaluation.color_prior makes it") from None
+        raise FileNotFoundError(f"there is no model.prior={path}; python -m datamodules.color_prior makes it") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"model.prior={path} is no file that python -m evaluation.color_prior wrote") from error
+        raise ValueError(f"model.prior={path} is no file that python -m datamodules.color_prior wrote") from error
     if prior.shape != (len(bin_centres()),) or not prior.isfinite().all() or prior.min() < 0 or prior.sum() <= 0:
         raise ValueError(f"model.prior={path} does not hold {len(bin_centres())} shares of at least 0")
     return prior / prior.sum()

@@ -34,6 +34,7 @@ VGG16 = ["model.network.width=2", "model.network.fc_width=8"]
 RESNET = ["model.conditioning.block=basic", "model.conditioning.blocks=[1,1,1]"]
 PIC = ["model.mixtures=2", "model.embedding=[{width:8,blocks:1},{width:16,stride:2,blocks:1}]"]
 SMALL: dict[str, list[str]] = {
+    "CIC": ["model.network.width=4", "model.network.widths=[8,8,8,8]", "model.prior_images=8"],
     "Exemplar": ["model.colorization.width=4", "model.transfer.width=4"],
     "GreyClassification": VGG16,
     "GreySegmentation": RESNET,

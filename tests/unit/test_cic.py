@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from skimage.color import rgb2lab
 from torch import Tensor, nn
 
-from evaluation import color_prior
+from datamodules import color_prior
 from evaluation.report.sheet import to_image
 from lightning_modules.chroma import annealed_mean
 from lightning_modules.cic.bins import bin_centres, prior_of, rebalancing_weights, soft_encoded

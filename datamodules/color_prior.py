@@ -1,6 +1,6 @@
 """Measures how often each of CIC's 313 colours occurs in a set of images (Zhang et al. 2016, section 2.2).
 
-python -m evaluation.color_prior data/photographs --split train --out prior.json
+python -m datamodules.color_prior data/photographs --split train --out prior.json
 python train.py +experiment=cic_imagenet model.prior=prior.json
 """
 
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from configs.command import errors_as_sentences
 
 if TYPE_CHECKING:
     from datamodules.picture_set import PictureSet
@@ -23,9 +22,9 @@ STRIDE = 4
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m evaluation.color_prior",
+        prog="python -m datamodules.color_prior",
         description="Measure how often each of CIC's 313 colours occurs.",
-        epilog="example: python -m evaluation.color_prior data/photographs --split train --out prior.json",
+        epilog="example: python -m datamodules.color_prior data/photographs --split train --out prior.json",
     )
     parser.add_argument("images", type=Path, metavar="FOLDER", help="a folder of images, or a set of shards")
     parser.add_argument("--split", default="train", help="of a set of shards (default: train)")
@@ -93,15 +92,23 @@ def measure(root: Path, split: str, limit: int | None) -> dict[str, Any]:
     return {"source": str(root), "split": split, "images": read, "pixels": pixels, "prior": (counts / pixels).tolist()}
 
 
+def run(options: argparse.Namespace) -> None:
+    """Measure the prior and write it."""
+    found = measure(options.images, options.split, options.limit)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(found), encoding="utf-8")
+    largest = max(found["prior"])
+    print(f"prior of {found['images']:,} images, the most frequent bin {largest:.3f} of all: {options.out}")
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    with errors_as_sentences():
-        options = parse(arguments)
-        found = measure(options.images, options.split, options.limit)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(found), encoding="utf-8")
-        largest = max(found["prior"])
-        print(f"prior of {found['images']:,} images, the most frequent bin {largest:.3f} of all: {options.out}")
+    """The command line; a mistake ends in one sentence."""
+    try:
+        run(parse(arguments))
+    except KeyboardInterrupt:
+        sys.exit("\nstopped by Ctrl-C")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
