@@ -107,9 +107,10 @@ def resampled_sums(
         resample = np.repeat(np.arange(RESAMPLES), draws_of_parts[:, number])
         draws = np.bincount(size * resample + drawn, minlength=size * RESAMPLES).reshape(RESAMPLES, size)
         # All at once: one large product takes less time than many small ones
-        values = np.concatenate(list(statistics.values()), axis=1, dtype=np.float64)
+        names = sorted(statistics)  # processes that scored parts of a set may each have had another order
+        values = np.concatenate([statistics[name] for name in names], axis=1, dtype=np.float64)
         found = found + draws.astype(np.float64) @ exactly_summable(values, draws_of_parts[:, number].max())
-        ends = dict(zip(statistics, np.cumsum([values.shape[1] for values in statistics.values()]), strict=True))
+        ends = dict(zip(names, np.cumsum([statistics[name].shape[1] for name in names]), strict=True))
     return dict(zip(ends, np.split(found, list(ends.values())[:-1], axis=1), strict=True))
 
 
