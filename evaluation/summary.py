@@ -135,11 +135,16 @@ def summarize(parts: Parts, rules: ScoringProtocol, measures: Sequence[str], pat
             if "ab_histogram" in measure.statistics:
                 summary.metrics[name]["bin_width"] = rules.bin_width
     summary.curves = {
-        name: {axis: [significant(point) for point in points] for axis, points in curve.points(sums).items()}
+        name: {axis: [*map(rounded, points)] for axis, points in curve.points(sums).items()}
         for name, curve in CURVES.items()
         if all(statistic in sums for statistic in curve.statistics)
     }
     return summary
+
+
+def rounded(point: float) -> float:
+    """A curve's number as it is written; integers stay as they are."""
+    return significant(point) if isinstance(point, float) else point
 
 
 def together(parts: Iterator[Statistics], counts: Iterable[int]) -> Iterator[Statistics]:

@@ -47,12 +47,12 @@ def similarities(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         Two maps, float64 (B, 3, H, W) each; their product is SSIM.
     """
     first, second = first.double(), second.double()
-    maps = torch.stack([first, second, first * first, second * second, first * second])
-    mean_1, mean_2, square_1, square_2, product = blur(maps.flatten(0, 1)).view_as(maps)
+    maps = torch.stack([first, second, first * first + second * second, first * second])
+    mean_1, mean_2, squares, product = blur(maps.flatten(0, 1)).view_as(maps)
     c1, c2 = STABILIZERS
-    luminance = (2 * mean_1 * mean_2 + c1) / (mean_1 * mean_1 + mean_2 * mean_2 + c1)
-    variances = (square_1 - mean_1 * mean_1).clamp(min=0) + (square_2 - mean_2 * mean_2).clamp(min=0)
-    return luminance, (2 * (product - mean_1 * mean_2) + c2) / (variances + c2)
+    squared_means, product_of_means = mean_1 * mean_1 + mean_2 * mean_2, mean_1 * mean_2
+    luminance = (2 * product_of_means + c1) / (squared_means + c1)
+    return luminance, (2 * (product - product_of_means) + c2) / (squares - squared_means + c2)
 
 
 def blur(maps: Tensor) -> Tensor:
