@@ -6,7 +6,7 @@ computed from the sums is written with `DIGITS` digits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ def significant(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def exactly_summable(values: NDArray[np.floating], terms: int) -> NDArray[np.float64]:
+def exactly_summable(values: NDArray[Any], terms: int) -> NDArray[np.float64]:
     """Round values so that sums of them are exact in float64, and hence the same in every order of summation.
 
     Each column is rounded to multiples of a power of two, so large that its sums are below 2^53 of them: by less than
@@ -72,7 +72,8 @@ def exactly_summable(values: NDArray[np.floating], terms: int) -> NDArray[np.flo
     """
     largest = terms * np.abs(values).max(axis=0).astype(np.float64)
     step = np.ldexp(1.0, np.frexp(largest)[1] - 52)  # 2^52, not 2^53: rounding may enlarge every term by half a step
-    return np.rint(values / step) * step
+    rounded: NDArray[np.float64] = np.rint(values / step) * step
+    return rounded
 
 
 def resampled_sums(

@@ -174,12 +174,11 @@ def write_pictures(rows: Any, part: Part, measures: Sequence[str], summary: Summ
         for name in measures:
             measure = MEASURES[name]
             if measure.formula is not None and all(statistic in sums for statistic in measure.statistics):
-                scores = [significant(score) for score in measure.value(sums).tolist()]
-                found[name] = dict(zip(table.keys, scores, strict=True))
+                found[name] = dict(zip(table.keys, map(significant, measure.value(sums).tolist()), strict=True))
     sizes = dict(zip(part.modelled.keys + part.coloured.keys, part.modelled.sizes + part.coloured.sizes, strict=True))
     for key, (height, width) in sizes.items():
-        values = [found.get(name, {}).get(key, math.nan) for name in measures if name != "fid"]
-        rows.writerow([key, height, width, height * width, *("" if score != score else score for score in values)])
+        scores = [found.get(name, {}).get(key, math.nan) for name in measures if name != "fid"]
+        rows.writerow([key, height, width, height * width, *("" if score != score else score for score in scores)])
     for name, values in found.items():
         if values.keys() >= set(part.coloured.keys):
             ours = np.array([values[key] for key in part.coloured.keys])
