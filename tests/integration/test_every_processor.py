@@ -17,7 +17,7 @@ SIDE = 192
 """Enough pixels that torch shares a picture out among threads, and for all scales of MS-SSIM."""
 AVX2 = {"OPENBLAS_CORETYPE": "Haswell", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 AVX512 = {"OPENBLAS_CORETYPE": "SkylakeX", "ATEN_CPU_CAPABILITY": "avx512"}
-OF_THIS_RUN = ("command", "hardware", "scored", "wall_seconds")
+OF_THIS_RUN = ("command", "commit", "hardware", "scored", "wall_seconds")
 
 
 def score(folder: Path, output: Path, environment: dict[str, str]) -> tuple[str, bytes]:
