@@ -1,10 +1,10 @@
 """From what networks predict to chroma, and from chroma to colours."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules.color import full_precision, lab_to_rgb
+from lightning_modules.upsampling import Upsampling, enlarge_chroma
 
 
 @full_precision
@@ -28,9 +28,6 @@ def annealed_mean(logits: Tensor, centres: Tensor, temperature: float) -> Tensor
     return torch.einsum("bqhw,qc->bchw", (logits / temperature).softmax(dim=1), centres)
 
 
-def with_chroma(luminance: Tensor, chroma: Tensor) -> Tensor:
+def with_chroma(luminance: Tensor, chroma: Tensor, upsampling: Upsampling = "bicubic") -> Tensor:
     """RGB in [0, 1], `(B, 3, H, W)`, of L, `(B, 1, H, W)`, and Lab a and b of this size or a smaller one."""
-    size = luminance.shape[2:]
-    if chroma.shape[2:] != size:
-        chroma = F.interpolate(chroma, size, mode="bicubic", align_corners=False)
-    return lab_to_rgb(torch.cat([luminance, chroma], dim=1))
+    return lab_to_rgb(torch.cat([luminance, enlarge_chroma(chroma, luminance, upsampling)], dim=1))

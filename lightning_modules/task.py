@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import signature
 from typing import Any, Self
 
 import pytorch_lightning as pl
@@ -100,12 +101,14 @@ class Task(pl.LightningModule):
             wanted = cls.__name__ if cls.__name__ in METHODS | TASKS else " or ".join(METHODS)
             raise ValueError(f"{path} holds {name}; give a run of {wanted}")
         hyper_parameters = dict(checkpoint["hyper_parameters"])
-        if unknown := overrides.keys() - hyper_parameters.keys():
+        # settings younger than the checkpoint have their defaults in the constructor
+        known = {**signature(kind).parameters, **hyper_parameters}
+        if unknown := overrides.keys() - known.keys():
             raise ValueError(
                 f"{name} has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(hyper_parameters))}"
             )
         for setting, value in overrides.items():
-            whole = hyper_parameters[setting]
+            whole = hyper_parameters.get(setting)
             both = isinstance(value, Mapping) and isinstance(whole, Mapping)
             hyper_parameters[setting] = {**whole, **value} if both else value
         try:

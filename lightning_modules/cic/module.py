@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from lightning_modules.checkpoint import read_checkpoint
-from lightning_modules.chroma import annealed_mean
+from lightning_modules.chroma import annealed_mean, with_chroma
 from lightning_modules.cic.bins import bin_centres, prior_of, rebalancing_weights, soft_encoded
 from lightning_modules.cic.network import LUMINANCE_CENTRE, LUMINANCE_SCALE, CICNetwork
-from lightning_modules.color import full_precision, lab_to_rgb, rgb_to_lab, rgb_to_lab_luminance, to_float
+from lightning_modules.color import full_precision, rgb_to_lab, rgb_to_lab_luminance, to_float
 from lightning_modules.colorizer import Colorizer
 from lightning_modules.guidance import Guidance
 from lightning_modules.layers.compact_unet import CompactUNet
 from lightning_modules.resize import resized_luminance, size_within
+from lightning_modules.upsampling import Upsampling, check_upsampling
 
 CHROMA_STRIDE = 4
 """Of the network's output."""
@@ -79,9 +80,10 @@ class CIC(Colorizer):
         pretrained: A run whose weights to start with, as the paper's fine-tuned L2 variant does; its last layer is
             taken if it fits. None starts anew.
         optimization: Of Adam.
+        upsampling: How chroma is enlarged to the image's size; see `enlarge_chroma`.
 
     Raises:
-        ValueError: If there is no such target, architecture or schedule, or lambda or the temperature is out of range.
+        ValueError: If there is no such target, way to enlarge, architecture or schedule, or lambda or the temperature is out of range.
     """
 
     stochastic = False
@@ -103,6 +105,7 @@ class CIC(Colorizer):
         inference_short_side: int | None,
         pretrained: str | None,
         optimization: Optimization,
+        upsampling: Upsampling = "bilinear",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -116,6 +119,7 @@ class CIC(Colorizer):
         ):
             if given not in known:
                 raise ValueError(f"model.{name} is {' or '.join(known)}, not {given}")
+        check_upsampling(upsampling)
         if not 0 <= uniform <= 1:
             raise ValueError(f"model.uniform={uniform} is not between 0 and 1")
         if temperature < 0:
@@ -123,7 +127,8 @@ class CIC(Colorizer):
         self.target, self.reduction = target, reduction
         self.uniform, self.temperature = uniform, float(temperature)
         self.prior, self.prior_images, self.pretrained = prior, prior_images, pretrained
-        self.inference_short_side, self.optimization = inference_short_side, optimization
+        self.inference_short_side, self.upsampling = inference_short_side, upsampling
+        self.optimization = optimization
         self.register_buffer("centres", bin_centres(), persistent=False)
         self.register_buffer("weights", torch.ones(len(self.centres)))
         self.register_buffer("initialized", torch.tensor(False))
@@ -245,9 +250,7 @@ class CIC(Colorizer):
             chroma = CHROMA_SCALE * outputs
         else:
             chroma = annealed_mean(outputs, self.centres, self.temperature)
-        chroma = F.interpolate(chroma, (height, width), mode="bilinear", align_corners=False)
-        drawn = lab_to_rgb(torch.cat([luminance, chroma], dim=1))
-        return drawn.unsqueeze(1).expand(-1, samples, -1, -1, -1)
+        return with_chroma(luminance, chroma, self.upsampling).unsqueeze(1).expand(-1, samples, -1, -1, -1)
 
 
 @full_precision

@@ -22,6 +22,7 @@ from lightning_modules.resize import resized, resized_luminance, size_within
 from lightning_modules.siggraph17.losses import class_loss, huber
 from lightning_modules.siggraph17.network import ColorizationNetwork
 from lightning_modules.siggraph17.weights import begin_with_colorizer
+from lightning_modules.upsampling import Upsampling, check_upsampling
 
 CIC_BLOCKS = 4
 """Of the network of Zhang et al. 2016, with which the colourisation sub-net starts (section 3.2)."""
@@ -89,13 +90,14 @@ class Exemplar(Colorizer):
         precolored: Whether the transfer sub-net sees the picture in automatic colours, or in grey (Figure 3).
         refined: Whether the transferred chroma is refined, or shown as it is (Figure 4).
         inference_short_side: Pictures and references with a longer shorter side are shrunk to it before the sub-nets
-            see them, and chroma is stretched; None takes them as they are.
+            see them, and chroma is enlarged; None takes them as they are.
         pretrained: What the sub-nets start with.
         loss: The numbers of the losses.
         optimization: Of each part's training.
+        upsampling: How chroma is enlarged to the image's size; see `enlarge_chroma`.
 
     Raises:
-        ValueError: If there are no such parts or positions of hints.
+        ValueError: If there are no such parts, positions of hints or upsampling.
     """
 
     PARTS: ClassVar[tuple[str, ...]] = ("colorization", "transfer")
@@ -117,6 +119,7 @@ class Exemplar(Colorizer):
         pretrained: Pretrained,
         loss: Loss,
         optimization: Mapping[str, Schedule],
+        upsampling: Upsampling = "bicubic",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -126,7 +129,8 @@ class Exemplar(Colorizer):
             )
         if hints["positions"] not in ("uniform", "training"):
             raise ValueError(f"model.hints.positions is uniform or training, not {hints['positions']}")
-        self.parts, self.hints, self.loss = tuple(parts), hints, loss
+        check_upsampling(upsampling)
+        self.parts, self.hints, self.loss, self.upsampling = tuple(parts), hints, loss, upsampling
         self.precolored, self.refined, self.inference_short_side = precolored, refined, inference_short_side
         self.pretrained, self.optimization = pretrained, optimization
         if "colorization" in parts:
@@ -272,7 +276,7 @@ class Exemplar(Colorizer):
                     self.colorization(small, joined(given, reveal(coarse, self.patches(coarse, generator))))
                     for _ in range(samples)
                 ]
-        pictures = [with_chroma(luminance, chroma) for chroma in drawn]
+        pictures = [with_chroma(luminance, chroma, self.upsampling) for chroma in drawn]
         return torch.stack(pictures, dim=1).expand(-1, samples, -1, -1, -1)
 
     def transferred(self, luminance: Tensor, guidance: Guidance) -> Tensor:

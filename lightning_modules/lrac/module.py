@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
 
@@ -17,6 +18,7 @@ from lightning_modules.lrac.decoding import (
     LabJointDecoder,
     LabL2Decoder,
     LabMarginalDecoder,
+    correct_lightness,
     uncertainty,
 )
 from lightning_modules.lrac.hypercolumn import DENSE_STRIDE
@@ -26,6 +28,7 @@ from lightning_modules.lrac.targets import Head, HistogramHead, HueChroma, LabJo
 from lightning_modules.lrac.training import Optimization, VGG16Training, random_locations
 from lightning_modules.lrac.transfer import energy_minimization, posterior, quantile_matching
 from lightning_modules.resize import resized_luminance
+from lightning_modules.upsampling import check_upsampling, enlarge_chroma
 
 HEADS: dict[str, tuple[type[Head], type[Decoder]]] = {
     "hue_chroma": (HueChroma, HueChromaDecoder),
@@ -49,15 +52,17 @@ class LRAC(VGG16Training, Colorizer):
         locations: Pixels of each picture that a training step looks at.
         window: Side of the square of pixels whose histogram is a target; 1 makes targets one-hot.
         inference_short_side: Pictures with a longer shorter side are shrunk to it before the network sees them; None
-            looks at them as they are. Colours are decoded at full size all the same.
+            looks at them as they are.
         transfer: How the colours of a reference are followed (section 3.4): `energy` or `quantiles`.
         transfer_weight: lambda of equation 5.
         pretrained: As in `VGG16Training`: a classifier, coloured or grey.
         rebalancing_pictures: Likewise.
         optimization: Likewise.
+        upsampling: What is enlarged to the image's size: `histograms`, bilinearly, to be decoded there; or, `guided` by
+            lightness, the colours decoded at the prediction's own resolution (see `enlarge_chroma`).
 
     Raises:
-        ValueError: If there is no such head or transfer.
+        ValueError: If there is no such head, transfer or upsampling.
     """
 
     network: LRACNetwork
@@ -78,6 +83,7 @@ class LRAC(VGG16Training, Colorizer):
         pretrained: str | None,
         rebalancing_pictures: int,
         optimization: Optimization,
+        upsampling: Literal["histograms", "guided"] = "histograms",
     ) -> None:
         super().__init__(pretrained, rebalancing_pictures, optimization)
         self.save_hyperparameters()
@@ -85,12 +91,13 @@ class LRAC(VGG16Training, Colorizer):
             raise ValueError(f"model.head is one of {', '.join(HEADS)}, not {head}")
         if transfer not in ("energy", "quantiles"):
             raise ValueError(f"model.transfer is energy or quantiles, not {transfer}")
+        check_upsampling(upsampling, ("histograms", "guided"))
         make_head, make_decoder = HEADS[head]
         self.head, self.decoder = make_head(**head_settings), make_decoder(**decoder)
         self.network = LRACNetwork(self.head.outputs, **network)
         xavier(self.network)
         self.locations, self.window, self.inference_short_side = locations, window, inference_short_side
-        self.transfer, self.transfer_weight = transfer, transfer_weight
+        self.transfer, self.transfer_weight, self.upsampling = transfer, transfer_weight, upsampling
         self.validation_loss = MeanMetric()
 
     @property
@@ -123,11 +130,19 @@ class LRAC(VGG16Training, Colorizer):
         """Decode the predicted histograms, once for each sample if the decoder samples."""
         prediction = self.guided(self.predict(luminance), guidance)
         draws = samples if self.stochastic else 1
-        drawn = [self.decoder.decode(prediction, luminance, generator) for _ in range(draws)]
+        drawn = [self.decode(prediction, luminance, generator) for _ in range(draws)]
         by_quantiles = self.transfer == "quantiles" or not isinstance(self.head, HistogramHead)
         if guidance.reference is not None and by_quantiles:
             drawn = [quantile_matching(each, luminance, guidance.reference) for each in drawn]
         return torch.stack(drawn, dim=1).expand(-1, samples, -1, -1, -1)
+
+    def decode(self, prediction: Tensor, lightness: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """RGB in [0, 1], `(B, 3, H, W)`, of a prediction at stride 4 and the image's lightness, `(B, 1, H, W)`."""
+        if self.upsampling == "histograms":
+            return self.decoder.decode(prediction, lightness, generator)
+        reduced = F.adaptive_avg_pool2d(lightness, prediction.shape[3:])
+        difference = self.decoder.decode(prediction, reduced, generator) - reduced
+        return correct_lightness(lightness + enlarge_chroma(difference, lightness, white=1), lightness)
 
     def guided(self, prediction: Tensor, guidance: Guidance) -> Tensor:
         """The histograms drawn towards those of a reference, or towards given ones (section 3.4, equation 5)."""
@@ -160,7 +175,7 @@ class LRAC(VGG16Training, Colorizer):
             raise ValueError("only histograms can be biased; lab_l2 predicts none")
         prediction = self.predict(luminance)
         biases = [self.head.rotated_bias(angle, strength) for angle in angles]
-        return torch.stack([self.decoder.decode(posterior(prediction, bias), luminance) for bias in biases], dim=1)
+        return torch.stack([self.decode(posterior(prediction, bias), luminance) for bias in biases], dim=1)
 
     @torch.no_grad()
     def uncertainty(self, luminance: Tensor) -> Tensor:

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules.color import lab_to_rgb, rgb_to_lab, to_float, to_uint8
+from lightning_modules.upsampling import enlarge_chroma
 
 Canvas = Literal["rgb", "ab"]
 ChromaFilter = Literal["stride", "area"]
-Upsampling = Literal["phase", "corner"]
+Upsampling = Literal["phase", "corner", "guided"]
 
 CANVAS_CHANNELS: dict[Canvas, int] = {"rgb": 3, "ab": 2}
 
@@ -51,7 +52,8 @@ class ChromaGrid:
         round_ab: Whether chroma takes the 256 whole values of a and of b, which makes the likelihood a discrete
             one; the authors model the unrounded values.
         upsampling: Whether a sample returns to where it was taken (`phase`), or the grid is stretched corner to corner
-            (`corner`, the authors' code), which shifts colour by up to `factor - 1` pixels.
+            (`corner`, the authors' code), which shifts colour by up to `factor - 1` pixels; or whether it returns there
+            and luminance guides the rest (`guided`, see `enlarge_chroma`).
     """
 
     factor: int
@@ -130,10 +132,13 @@ class ChromaGrid:
 
     def join(self, luminance: Tensor, ab: Tensor) -> Tensor:
         """RGB `(B, samples, 3, H, W)` of L `(B, 1, H, W)` and of ab on the grid, `(B * samples, 2, h, w)`."""
-        samples = len(ab) // len(luminance)
-        height, width = luminance.shape[2:]
-        pictures = [
-            lab_to_rgb(torch.cat([luminance, self.upsample(ab[sample::samples], (height, width))], dim=1))
-            for sample in range(samples)
-        ]
+        draws = ab.unflatten(0, (len(luminance), -1)).unbind(1)
+        pictures = [lab_to_rgb(torch.cat([luminance, self.enlarged(each, luminance)], dim=1)) for each in draws]
         return torch.stack(pictures, dim=1)
+
+    def enlarged(self, ab: Tensor, luminance: Tensor) -> Tensor:
+        """Chroma on the grid, `(B, 2, h, w)`, at the size of L, `(B, 2, H, W)`."""
+        if self.upsampling != "guided":
+            return self.upsample(ab, (luminance.shape[2], luminance.shape[3]))
+        centred = self.upsample(ab, (ab.shape[2], ab.shape[3]))  # each sample at the middle of what it stands for
+        return enlarge_chroma(centred, luminance)

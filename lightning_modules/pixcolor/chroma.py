@@ -4,10 +4,10 @@ Channels are Cr, then Cb, the order in which the paper factorises a pixel.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules.color import rgb_to_ycbcr, ycbcr_to_rgb
+from lightning_modules.upsampling import Upsampling, enlarge_chroma
 
 BINS = 32
 BIN_WIDTH = 8
@@ -20,9 +20,9 @@ def luminance_and_chroma(rgb: Tensor) -> tuple[Tensor, Tensor]:
     return ycbcr[:, :1] / 255, ycbcr[:, 1:].flip(1)
 
 
-def join(luminance: Tensor, chroma: Tensor) -> Tensor:
-    """RGB, clipped to [0, 1], of Y `(B, 1, H, W)` and of chroma `(B, 2, h, w)`, which is stretched bilinearly."""
-    chroma = F.interpolate(chroma, luminance.shape[2:], mode="bilinear", align_corners=False)
+def join(luminance: Tensor, chroma: Tensor, upsampling: Upsampling = "bilinear") -> Tensor:
+    """RGB, clipped to [0, 1], of Y in [0, 1], `(B, 1, H, W)`, and of chroma `(B, 2, h, w)`, which is enlarged."""
+    chroma = enlarge_chroma(chroma, luminance, upsampling, white=1)
     return ycbcr_to_rgb(torch.cat([255 * luminance, chroma.flip(1)], dim=1))
 
 

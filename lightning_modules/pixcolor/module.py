@@ -19,6 +19,7 @@ from lightning_modules.pixcolor.pixelcnn import PixelCNN
 from lightning_modules.pixcolor.refinement import RefinementNetwork
 from lightning_modules.pixcolor.sampler import CachedDecoder, sample_bins
 from lightning_modules.resize import resized_luminance
+from lightning_modules.upsampling import Upsampling, check_upsampling
 
 LONGEST_SIDE = 4
 """Of what the conditioning network sees, in units of the shorter; longer strips are squashed to it."""
@@ -62,9 +63,10 @@ class PixColor(Colorizer):
             `pixcolor_coco`; None starts anew.
         gradient_multiplier: Of the trunk.
         optimization: Of Adam.
+        upsampling: How chroma, refined or not, is enlarged to the image's size; see `enlarge_chroma`.
 
     Raises:
-        ValueError: If there are no such parts or chroma, a temperature is negative, or the resolution is no multiple of
+        ValueError: If there are no such parts, chroma or upsampling, a temperature is negative, or the resolution is no multiple of
             the stride.
     """
 
@@ -85,6 +87,7 @@ class PixColor(Colorizer):
         pretrained: str | None,
         gradient_multiplier: GradientMultiplier,
         optimization: Optimization,
+        upsampling: Upsampling = "bilinear",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -98,6 +101,8 @@ class PixColor(Colorizer):
             raise ValueError("a refinement alone draws nothing; give it model.chroma=reference")
         if temperature < 0:
             raise ValueError(f"model.temperature={temperature} is less than 0")
+        check_upsampling(upsampling)
+        self.upsampling = upsampling
         self.stride = int(conditioning["stride"])
         if resolution % self.stride:
             raise ValueError(f"model.resolution={resolution} is no multiple of the chroma's stride, {self.stride}")
@@ -246,8 +251,9 @@ class PixColor(Colorizer):
             chroma = chroma_of(self.sample(luminance, samples, generator)[0])
         if self.refined and "refinement" in self.parts:
             # one sample at a time: their chroma is small, their pictures are not
-            return torch.stack([join(luminance, self.refine(luminance, each)) for each in chroma.unbind(1)], dim=1)
-        return torch.stack([join(luminance, each) for each in chroma.unbind(1)], dim=1)
+            refined = (self.refine(luminance, each) for each in chroma.unbind(1))
+            return torch.stack([join(luminance, each, self.upsampling) for each in refined], dim=1)
+        return torch.stack([join(luminance, each, self.upsampling) for each in chroma.unbind(1)], dim=1)
 
     @torch.no_grad()
     def sample(

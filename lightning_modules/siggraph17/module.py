@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal, TypedDict
 
 import torch
+import torch.nn.functional as F
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric
@@ -15,16 +16,18 @@ from lightning_modules.colorizer import Colorizer
 from lightning_modules.guidance import Guidance
 from lightning_modules.hints import no_hints, random_patches, reduced, reveal, some_otherwise
 from lightning_modules.resize import resized_luminance, size_within
-from lightning_modules.siggraph17.classes import class_centres, enlarged
+from lightning_modules.siggraph17.classes import STRIDE, class_centres, enlarged
 from lightning_modules.siggraph17.compact import CompactColorizationNetwork
 from lightning_modules.siggraph17.losses import class_loss, huber
 from lightning_modules.siggraph17.network import ColorizationNetwork
 from lightning_modules.siggraph17.weights import begin_with_colorizer
+from lightning_modules.upsampling import Upsampling, check_upsampling
 
 NETWORKS: dict[str, Callable[..., ColorizationNetwork | CompactColorizationNetwork]] = {
     "published": partial(ColorizationNetwork, class_head=True),
     "compact": CompactColorizationNetwork,
 }
+
 CIC_BLOCKS = 7
 """Of the network of Zhang et al. 2016, with which training starts."""
 
@@ -81,9 +84,10 @@ class SIGGRAPH17(Colorizer):
             of Zhang et al. 2017, a run's directory or checkpoint, or None.
         loss: The numbers of the losses.
         optimization: Of Adam.
+        upsampling: How chroma is enlarged to the image's size; see `enlarge_chroma`.
 
     Raises:
-        ValueError: If there is no such architecture or way to decode, or the temperature is less than 0.
+        ValueError: If there is no such architecture or way to decode or to enlarge, or the temperature is less than 0.
     """
 
     stochastic = False
@@ -102,6 +106,7 @@ class SIGGRAPH17(Colorizer):
         pretrained: str | None,
         loss: Loss,
         optimization: Optimization,
+        upsampling: Upsampling = "bicubic",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -111,11 +116,12 @@ class SIGGRAPH17(Colorizer):
             raise ValueError(f"model.network.architecture is {' or '.join(NETWORKS)}, not {architecture}")
         if decode not in ("regression", "distribution"):
             raise ValueError(f"model.decode is regression or distribution, not {decode}")
+        check_upsampling(upsampling)
         if temperature < 0:
             raise ValueError(f"model.temperature={temperature} is less than 0")
         self.hints, self.decode, self.temperature = hints, decode, temperature
         self.inference_short_side, self.pretrained = inference_short_side, pretrained
-        self.loss, self.optimization = loss, optimization
+        self.loss, self.optimization, self.upsampling = loss, optimization, upsampling
         self.network = NETWORKS[architecture](**settings)
         self.register_buffer("initialized", torch.tensor(False))
         losses = ("automatic", "loss") if hints is None else ("hinted", "automatic", "loss")
@@ -186,7 +192,8 @@ class SIGGRAPH17(Colorizer):
     def draw(self, luminance: Tensor, samples: int, guidance: Guidance, generator: torch.Generator | None) -> Tensor:
         """Complete the hints, or colour without any; all samples are the same."""
         height, width = luminance.shape[2:]
-        size = size_within((height, width), self.inference_short_side)
+        guided = self.upsampling == "guided"
+        size = size_within((height, width), self.inference_short_side, STRIDE if guided else 1)
         small = 100 * resized_luminance(luminance / 100, size)
         hints = no_hints(small) if guidance.hints is None else reduced(guidance.hints, size)
         quarter, full = self.network.features(small, hints)
@@ -195,4 +202,6 @@ class SIGGRAPH17(Colorizer):
         else:
             logits = self.network.classes(quarter)
             chroma = enlarged(annealed_mean(logits, class_centres().to(logits.device), self.temperature), size)
-        return with_chroma(luminance, chroma).unsqueeze(1).expand(-1, samples, -1, -1, -1)
+            if guided:  # luminance has more to say than interpolation
+                chroma = F.avg_pool2d(chroma, STRIDE)
+        return with_chroma(luminance, chroma, self.upsampling).unsqueeze(1).expand(-1, samples, -1, -1, -1)

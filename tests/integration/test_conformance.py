@@ -1,5 +1,6 @@
 """What every method must pass: a new one adds its line to `SMALL` and to `lightning_modules.METHODS`."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,15 @@ def needed(colorizer: Colorizer, pictures: int) -> Guidance:
     return Guidance(reference=reference if "reference" in colorizer.requires else None)
 
 
+def with_guided_upsampling(colorizer: Colorizer) -> Colorizer:
+    """The same method with its chroma enlarged by luminance."""
+    if "upsampling" not in colorizer.hparams:
+        pytest.skip("its chroma has full size")
+    guided = type(colorizer)(**{**colorizer.hparams, "upsampling": "guided"})
+    guided.load_state_dict(colorizer.state_dict())
+    return guided.eval()
+
+
 def side_of(colorizer: Colorizer) -> int:
     """The resolution at which the method trains."""
     return int(colorizer.hparams["resolution"])
@@ -159,7 +169,10 @@ def test_a_training_step_changes_weights_and_keeps_them_finite(learner: Colorize
 
 
 @pytest.mark.parametrize("size", [(16, 16), (33, 47), (21, 8), (2, 2)])
-def test_colorize_keeps_size_range_and_luminance(colorizer: Colorizer, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("guided", [False, True])
+def test_colorize_keeps_size_range_and_luminance(colorizer: Colorizer, size: tuple[int, int], guided: bool) -> None:
+    if guided:
+        colorizer = with_guided_upsampling(colorizer)
     rgb = to_float(colourful_pictures(2, 48))[:, :, : size[0], : size[1]]
     luminance = colorizer.luminance(rgb)
     generator = torch.Generator().manual_seed(1)
@@ -271,6 +284,19 @@ def test_a_bundle_rebuilds_the_method_up_to_rounding(colorizer: Colorizer, tmp_p
     assert loaded.hparams == colorizer.hparams
     for name, value in colorizer.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], value, rtol=2**-11, atol=2**-24)
+
+
+def test_a_checkpoint_older_than_a_setting_takes_its_default(colorizer: Colorizer, tmp_path: Path) -> None:
+    parameters = signature(type(colorizer)).parameters
+    if "upsampling" not in parameters:
+        pytest.skip("it has no setting with a default of its own")
+    path = tmp_path / "old.ckpt"
+    fit(colorizer.train(), steps=int(learns(colorizer))).save_checkpoint(path)
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["hyper_parameters"]["upsampling"]
+    torch.save(checkpoint, path)
+    assert Colorizer.load(path).hparams["upsampling"] == parameters["upsampling"].default
+    assert Colorizer.load(path, upsampling="guided").hparams["upsampling"] == "guided"
 
 
 def test_damaged_checkpoints_are_named(colorizer: Colorizer, tmp_path: Path) -> None:
