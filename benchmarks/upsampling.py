@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d, guided_blur
 from rich.progress import track
+from timing import where
 from torch import Tensor
 
-from benchmarks.timing import where
 from datamodules.pictures import find_pictures, read_picture
 from evaluation.interval import mean_with_interval
 from lightning_modules.color import lab_to_rgb, rgb_to_lab, to_float

@@ -1,7 +1,7 @@
 """Enlarging chroma, the one way in which methods that predict it at a fraction of the resolution bring it to full size.
 
-Guided, colour stops at the edges of luminance. Around each sample, chroma is fitted as a linear function of luminance, as
-the guided filter does (He, Sun and Tang, "Guided Image Filtering", PAMI 2013, equation 5). That filter then replaces
+Guided, colour stops at the edges of luminance. Around each sample, chroma is fitted as a linear function of
+luminance, as the guided filter does (He, Sun and Tang, "Guided Image Filtering", PAMI 2013, equation 5). That filter then replaces
 chroma by the fit, and loses what luminance does not explain. Here only the slope is used, for the detail that luminance
 has and its own reduced copy lacks:
 
@@ -55,7 +55,7 @@ def enlarge_chroma(
 
 
 def slopes(chroma: Tensor, luminance: Tensor, white: float) -> Tensor:
-    """Slope of chroma, `(B, C, h, w)`, by luminance, `(B, 1, h, w)`, in the window around each sample: ridge regression.
+    """Slope of chroma, `(B, C, h, w)`, by luminance, `(B, 1, h, w)`, around each sample, by ridge regression.
 
     It is cov(luminance, chroma) / (var(luminance) + epsilon), `a` of equation 5, `(B, C, h, w)`.
     """

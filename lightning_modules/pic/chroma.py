@@ -137,7 +137,7 @@ class ChromaGrid:
         return torch.stack(pictures, dim=1)
 
     def enlarged(self, ab: Tensor, luminance: Tensor) -> Tensor:
-        """Chroma on the grid, `(B, 2, h, w)`, at the size of L, `(B, 2, H, W)`."""
+        """Chroma on the grid, `(B, 2, h, w)`, enlarged to the size of L, `(B, 1, H, W)`: `(B, 2, H, W)`."""
         if self.upsampling != "guided":
             return self.upsample(ab, (luminance.shape[2], luminance.shape[3]))
         centred = self.upsample(ab, (ab.shape[2], ab.shape[3]))  # each sample at the middle of what it stands for

@@ -66,8 +66,8 @@ class PixColor(Colorizer):
         upsampling: How chroma, refined or not, is enlarged to the image's size; see `enlarge_chroma`.
 
     Raises:
-        ValueError: If there are no such parts, chroma or upsampling, a temperature is negative, or the resolution is no multiple of
-            the stride.
+        ValueError: If there are no such parts, chroma or upsampling, a temperature is negative, or the resolution is no
+            multiple of the stride.
     """
 
     PARTS: ClassVar[tuple[str, ...]] = ("pixelcnn", "refinement")

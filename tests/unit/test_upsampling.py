@@ -1,3 +1,5 @@
+"""Tests of enlarging chroma."""
+
 import numpy as np
 import pytest
 import torch
