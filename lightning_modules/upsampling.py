@@ -1,7 +1,7 @@
 """Enlarging chroma, the one way in which methods that predict it at a fraction of the resolution bring it to full size.
 
-Guided, colour stops at the edges of luminance. Around each sample, chroma is fitted as a linear function of
-luminance, as the guided filter does (He, Sun and Tang, "Guided Image Filtering", PAMI 2013, equation 5). That filter then replaces
+Guided, colour stops at the edges of luminance. Around each sample, chroma is fitted as a linear function of luminance,
+as in the guided filter (He, Sun and Tang, "Guided Image Filtering", PAMI 2013, equation 5). That filter then replaces
 chroma by the fit, and loses what luminance does not explain. Here only the slope is used, for the detail that luminance
 has and its own reduced copy lacks:
 
