@@ -91,7 +91,7 @@ def scores_of(rgb: Tensor) -> dict[tuple[str, str], dict[str, float]]:
     luminance, near = lab[:, :1], near_edges(lab[:, :1])
     found: dict[tuple[str, str], dict[str, float]] = {}
     for short_side, predicted in REGIMES:
-        chroma = F.adaptive_avg_pool2d(lab[:, 1:], size_by_short_side(*rgb.shape[1:], short_side))
+        chroma = F.adaptive_avg_pool2d(lab[:, 1:], size_by_short_side(rgb.shape[1], rgb.shape[2], short_side))
         chroma = spoilt(chroma) if predicted else chroma
         regime = f"{short_side}, predicted" if predicted else str(short_side)
         for name, way in WAYS.items():
@@ -124,8 +124,8 @@ def main() -> None:
     print(f"{len(paths)} images of at most {arguments.megapixels:g} megapixels, on {where(torch.device('cpu'))}")
     names = ["chroma PSNR", "RGB PSNR", "gain", "near edges", "elsewhere", "CPU seconds"]
     print(f"| chroma | enlarged | {' | '.join(names)} |\n|{'---|' * (len(names) + 2)}")
-    for (regime, way), scores in columns.items():
-        cells = [mean_with_interval(scores[name]) for name in names]
+    for (regime, way), column in columns.items():
+        cells = [mean_with_interval(column[name]) for name in names]
         shown = [f"{cell['value']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]" for cell in cells[:-1]]
         print(f"| {regime} | {way} | {' | '.join(shown)} | {cells[-1]['value']:.3f} |")
 

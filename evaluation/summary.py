@@ -174,7 +174,9 @@ def write_pictures(rows: Any, part: Part, measures: Sequence[str], summary: Summ
         for name in measures:
             measure = MEASURES[name]
             if measure.formula is not None and all(statistic in sums for statistic in measure.statistics):
-                found[name] = dict(zip(table.keys, map(significant, measure.value(sums).tolist()), strict=True))
+                found[name] = dict(
+                    zip(table.keys, [significant(value) for value in measure.value(sums).tolist()], strict=True)
+                )
     sizes = dict(zip(part.modelled.keys + part.coloured.keys, part.modelled.sizes + part.coloured.sizes, strict=True))
     for key, (height, width) in sizes.items():
         scores = [found.get(name, {}).get(key, math.nan) for name in measures if name != "fid"]

@@ -109,8 +109,8 @@ class Task(pl.LightningModule):
             )
         for setting, value in overrides.items():
             whole = hyper_parameters.get(setting)
-            both = isinstance(value, Mapping) and isinstance(whole, Mapping)
-            hyper_parameters[setting] = {**whole, **value} if both else value
+            merged = isinstance(value, Mapping) and isinstance(whole, Mapping)
+            hyper_parameters[setting] = {**(whole or {}), **value} if merged else value
         try:
             task: Self = kind(**hyper_parameters)
         except TypeError as error:

@@ -41,13 +41,13 @@ def enlarge_chroma(
     Returns:
         `(B, C, H, W)` in float32.
     """
-    size = luminance.shape[2:]
+    size = (luminance.shape[2], luminance.shape[3])
     if chroma.shape[2:] == size:
         return chroma
     enlarged = F.interpolate(chroma, size, mode="bilinear" if upsampling == "bilinear" else "bicubic")
     if upsampling != "guided":
         return enlarged
-    reduced = F.adaptive_avg_pool2d(luminance, chroma.shape[2:])
+    reduced = F.adaptive_avg_pool2d(luminance, (chroma.shape[2], chroma.shape[3]))
     detail = luminance - F.interpolate(reduced, size, mode="bicubic")  # (B, 1, H, W)
     for channel, slope in zip(enlarged.split(1, dim=1), slopes(chroma, reduced, white).split(1, dim=1), strict=True):
         channel.addcmul_(detail, F.interpolate(slope, size, mode="bilinear"))

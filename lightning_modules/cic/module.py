@@ -83,7 +83,8 @@ class CIC(Colorizer):
         upsampling: How chroma is enlarged to the image's size; see `enlarge_chroma`.
 
     Raises:
-        ValueError: If there is no such target, way to enlarge, architecture or schedule, or lambda or the temperature is out of range.
+        ValueError: If there is no such target, reduction, architecture, schedule or way to enlarge, or lambda or the
+            temperature is out of range.
     """
 
     stochastic = False

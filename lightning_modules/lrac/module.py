@@ -140,7 +140,7 @@ class LRAC(VGG16Training, Colorizer):
         """RGB in [0, 1], `(B, 3, H, W)`, of a prediction at stride 4 and the image's lightness, `(B, 1, H, W)`."""
         if self.upsampling == "histograms":
             return self.decoder.decode(prediction, lightness, generator)
-        reduced = F.adaptive_avg_pool2d(lightness, prediction.shape[3:])
+        reduced = F.adaptive_avg_pool2d(lightness, (prediction.shape[3], prediction.shape[4]))
         difference = self.decoder.decode(prediction, reduced, generator) - reduced
         return correct_lightness(lightness + enlarge_chroma(difference, lightness, white=1), lightness)
 

@@ -299,8 +299,7 @@ def train_killed(folder: Path, count: int, kill_after: int) -> str:
             statuses(folder).count("finished") >= kill_after
             and "running" in statuses(folder)
             and any(folder.glob("out/pic_tiny/*/checkpoints/last.ckpt"))
-        ),
-        seconds=900,
+        )
     )
     driver.kill()
     driver.communicate()
