@@ -168,7 +168,7 @@ def only(statistics: Statistics, wanted: set[str]) -> Statistics:
 
 def write_pictures(rows: Any, part: Part, measures: Sequence[str], summary: Summary) -> None:
     """Write a line for each of a part's pictures: each measure of the picture alone."""
-    found: dict[str, dict[str, list[float]]] = {}
+    found: dict[str, dict[str, float]] = {}
     for _, table in tables_of(part):
         sums = {name: torch.from_numpy(values).double() for name, values in table.statistics.items()}
         for name in measures:
