@@ -3,8 +3,9 @@
 import difflib
 import os
 import re
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
@@ -16,7 +17,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from configs.overrides import compose_defaults, is_choice, quoted, readable
+from configs.schema import check
+
+# Before torch is imported: OpenMP's threads would spin while they wait, and slow down whatever else is at work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 FULL_TRACE = "HYDRA_FULL_ERROR"
+OBJECT = re.compile(r"<(?:function |class ')?([\w.]+)[^<>]* at 0x[0-9a-f]+>")
+"""What Python calls an object whose address is nobody's business."""
+OUT_OF_MEMORY = re.compile("^MemoryError|out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 
 
 def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
@@ -30,6 +40,8 @@ def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
         try:
             with errors_as_sentences():
                 require_multirun_for_launchers()
+                overrides = HydraConfig.get().overrides.task
+                check(as_dictionary(config, resolve=False), compose_defaults(config_name, overrides), overrides)
                 task(config)
         except SystemExit as end:
             if end.code != 1 or not is_member_of_a_grid():
@@ -39,6 +51,7 @@ def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
             os.environ[FULL_TRACE] = "1"
 
     asked_for = os.environ.get(FULL_TRACE, "0")
+    sys.argv[1:] = map(readable, sys.argv[1:])
     with errors_as_sentences():
         # Hydra then lets its own errors through, to be worded here.
         os.environ[FULL_TRACE] = "1"
@@ -84,9 +97,16 @@ def errors_as_sentences() -> Iterator[None]:
         jobs = "; jobs that were submitted go on: python -m sweeps.status RUNS" if "submitit" in sys.modules else ""
         print(f"\nstopped by Ctrl-C; what was written is kept{jobs}", file=sys.stderr)
         sys.exit(130)
-    except mistakes() as error:
+    except Exception as error:
+        if not (isinstance(error, mistakes()) or is_out_of_memory(error)):
+            raise
         print(f"error: {sentence_of(error)}\n(set {FULL_TRACE}=1 for the trace)", file=sys.stderr)
         sys.exit(1)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory has run out, of a GPU or of the machine: torch says the latter in a plain `RuntimeError`."""
+    return isinstance(error, MemoryError | RuntimeError) and bool(OUT_OF_MEMORY.search(f"{error!r}"))
 
 
 def mistakes() -> tuple[type[Exception], ...]:
@@ -103,6 +123,11 @@ def mistakes() -> tuple[type[Exception], ...]:
 
 def sentence_of(error: BaseException) -> str:
     """What went wrong, in words, with the nearest name where one was mistyped."""
+    if is_out_of_memory(error):
+        return (
+            f"memory has run out ({first_line(error)}); lower data.batch_size, or take its pictures in turns with "
+            "trainer.accumulate_grad_batches=2"
+        )
     if isinstance(error, MissingConfigException) and "submitit" in str(error.missing_cfg_file):
         return "hydra/launcher=slurm wants a package that is not installed: pip install 'chromalab[slurm]'"
     if type(error).__name__ == "UncompletedJobError":
@@ -118,12 +143,38 @@ def sentence_of(error: BaseException) -> str:
         if unknown and target:
             return f"{target[1]} takes no {unknown[1]}; --help shows what the config holds"
         return sentence_of(cause) if cause else first_line(error)
-    if mistyped := re.search(r"Could not override '([^']+)'", str(error)):
-        key = mistyped[1]
+    return sentence_of_override(str(error)) or first_line(error)
+
+
+def sentence_of_override(said: str) -> str | None:
+    """What is wrong with an override, and the one that would be right, by what Hydra says of it; None if nothing is."""
+    if found := re.search(r"Could not override '([^']+)'", said):
+        key = found[1].split("@")[0]
+        if right := retyped(key, "+"):
+            return f"{key} is added to the rest, with a +: {right}"
         return f"the config has no {key}{nearest(key, known_keys())}; add a new key with +{key}=..."
-    if missing := re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", str(error)):
-        return f"the config has no {missing[2]}{nearest(missing[2], known_keys())}"
-    return first_line(error)
+    if found := re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", said):
+        return f"the config has no {found[2]}{nearest(found[2], known_keys())}"
+    if (found := re.search(r"Multiple values for ([\w/]+)", said)) and (right := retyped(found[1], "")):
+        return f"{found[1]} is chosen already; another takes its place without a +: {right}"
+    if "Config group override must be" in said:
+        groups = [argument for argument in sys.argv[1:] if is_choice(argument)]
+        return f"one of {' '.join(groups)} names no config; --help lists the names of each group"
+    if found := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'\n", said):
+        key, value = found[1], found[2]
+        return (
+            f"{key}={value} holds a comma: write {shlex.quote(quoted(key, value))} for one text, "
+            f"{shlex.quote(f'{key}=[{value}]')} for a list, or put -m at the end for a run of each"
+        )
+    return None
+
+
+def retyped(group: str, sign: str) -> str | None:
+    """The command with another sign before the choice from a group; None if it chooses nothing from there."""
+    chosen = [is_choice(argument) and argument.lstrip("+").startswith(f"{group}=") for argument in sys.argv[1:]]
+    signed = [f"{sign}{argument.lstrip('+')}" for argument in sys.argv[1:]]
+    right = [new if here else old for here, new, old in zip(chosen, signed, sys.argv[1:], strict=True)]
+    return shlex.join(["python", *sys.argv[:1], *right]) if right != sys.argv[1:] else None
 
 
 def nearest(name: str, names: list[str]) -> str:
@@ -133,33 +184,28 @@ def nearest(name: str, names: list[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The error's text up to the first blank line, on one line."""
-    return " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
+    """The error's text up to the first blank line, on one line, without addresses of objects."""
+    text = OBJECT.sub(r"\1", str(error)).split("\n\n")[0]
+    return " ".join(text.split()) or type(error).__name__
 
 
 def known_keys() -> list[str]:
     """Every dotted key of the config that the program's own command line composes without its value overrides."""
-    from hydra import compose, initialize_config_module
-
     script = os.path.splitext(os.path.basename(sys.argv[0]))[0]  # noqa: PTH119, PTH122
-    choices = [argument for argument in sys.argv[1:] if "." not in argument.split("=")[0] and "=" in argument]
-    for overrides in (choices, []):
+    for overrides in (sys.argv[1:], []):
         try:
-            with initialize_config_module("configs", version_base="1.3"):
-                return list(dotted(compose(script, overrides)))
+            return list(dotted(compose_defaults(script, overrides)))
         except (HydraException, OmegaConfBaseException):
             continue
     return []
 
 
-def dotted(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    """The dotted names of a config's nodes."""
-    for key in map(str, config):
-        name = f"{prefix}{key}"
-        yield name
-        child: Any = config._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
-            yield from dotted(child, f"{name}.")
+def dotted(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted names of a config's keys."""
+    for key, value in config.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{key}.")
 
 
 def config_names(group: str) -> list[str]:
