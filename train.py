@@ -6,10 +6,13 @@ python train.py +experiment=pic_imagenet     a published set-up
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -42,7 +45,10 @@ def run(config: DictConfig) -> None:
         choose_run_directory,
         enter,
         job_entries,
+        locked,
         rank_of_this_process,
+        take_over,
+        this_job,
     )
     from evaluation.tracking import tracked
     from lightning_modules.checkpoint import require_same_model
@@ -50,23 +56,27 @@ def run(config: DictConfig) -> None:
 
     quieten()
     directory, rank = choose_run_directory(as_dictionary(config, resolve=False)), rank_of_this_process()
-    before, last = enter(directory), directory / LAST_CHECKPOINT
-    if before.get("status") == "finished" and config.resume == "auto":
-        if rank == 0:
-            print(f"finished already: {directory}")
-        return
-    if last.is_file():
-        require_same_model(last, as_dictionary(config.model))
+    last = directory / LAST_CHECKPOINT
+    with locked(directory):
+        before = enter(directory)
+        if before.get("status") == "finished" and config.resume == "auto":
+            if rank == 0:
+                print(f"finished already: {directory}")
+            return
+        if last.is_file() and before.get("job") != this_job():
+            require_same_model(last, as_dictionary(config.model))
+        take_over(directory, before)
     new_id = f"{config.name}-{directory.name}-{token_hex(2)}"
     tracking_id = os.environ.get("WANDB_RUN_ID") or before.get("tracking_id") or new_id
     config.run = {"directory": str(directory), "tracking_id": tracking_id}
     entries = run_record(as_dictionary(config), overrides(), tracking_id) | job_entries()
-    entries |= {key: before[key] for key in ("started", "wall_seconds") if key in before}
+    entries |= {key: before[key] for key in ("started", "wall_seconds") if before.get(key)}
     try:
         with (
             tracked(config.logger.get("wandb"), rank),
             RunRecord(directory / RECORD, entries, rank, sentence_of) as record,
             Preemption(last) as preemption,
+            full_disk_named(directory),
         ):
             fit(config, directory, last, record, preemption)
     except (Preempted, KeyboardInterrupt) as end:
@@ -87,6 +97,7 @@ def fit(config: DictConfig, directory: Path, last: Path, record: RunRecord, pree
     from hydra.utils import instantiate
 
     from datamodules.base import bad_pictures
+    from evaluation.logged_steps import LoggedSteps
     from evaluation.run_directory import rank_of_this_process
     from lightning_modules.checkpoint import best_score
     from lightning_modules.colorizer import Colorizer
@@ -104,7 +115,11 @@ def fit(config: DictConfig, directory: Path, last: Path, record: RunRecord, pree
     data = instantiate(config.data, _convert_="all")
     trainer: pl.Trainer = instantiate(
         config.trainer,
-        callbacks=[*(instantiate(callback) for callback in config.callbacks.values() if callback), preemption],
+        callbacks=[
+            *(instantiate(callback) for callback in config.callbacks.values() if callback),
+            LoggedSteps(),
+            preemption,
+        ],
         logger=[instantiate(logger) for logger in config.logger.values()],
     )
     if trainer.world_size == 1 and rank_of_this_process():
@@ -188,6 +203,17 @@ def report(
         logger.save()
 
 
+@contextmanager
+def full_disk_named(directory: Path) -> Iterator[None]:
+    """Tell which disk is full, where the system says only that one is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(f"the disk of {directory} is full; make room, and go on with resume=auto") from error
+
+
 def overrides() -> list[str]:
     """What was asked for on the command line, of a grid's member its own values."""
     from hydra.core.hydra_config import HydraConfig
@@ -199,7 +225,7 @@ def quieten() -> None:
     """Silence what Lightning says of every run and nobody acts on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     several = ("`isinstance\\(treespec, LeafSpec\\)`", ".*does not have many workers", ".*`tensorboardX`", "The `srun`")
-    for message in several:
+    for message in (*several, ".*exists and is not empty", ".*smaller than the logging interval"):
         warnings.filterwarnings("ignore", message)
     warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
 

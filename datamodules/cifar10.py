@@ -1,6 +1,7 @@
 """CIFAR-10, as a folder of pictures or as torchvision's own download."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -110,10 +111,15 @@ class CIFAR10(PictureDataModule):
         """
         from torchvision import datasets
 
+        made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         try:
             return datasets.CIFAR10(str(self.root), train=train, download=download)
         except (RuntimeError, OSError) as error:
+            for folder in made:  # torchvision makes them before it knows whether it can fill them
+                with suppress(OSError):
+                    folder.rmdir()
+            advice = "" if download else ", or data.download=true to fetch its 170 MB from its authors"
+            reason = f"could not be fetched to {self.root} ({error})" if download else f"is not at {self.root}"
             raise FileNotFoundError(
-                f"CIFAR-10 is not at {self.root} ({error}); give data.root=FOLDER with train/CLASS/*.png and "
-                "test/CLASS/*.png, or data.download=true where there is a network"
+                f"CIFAR-10 {reason}; give data.root=FOLDER with train/CLASS/*.png and test/CLASS/*.png{advice}"
             ) from error

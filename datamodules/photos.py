@@ -144,7 +144,7 @@ class Photos(PictureDataModule):
     def read(self, paths: Sequence[Path]) -> tuple[list[Tensor], list[str]]:
         """The pictures, at most `LONGEST_KEPT_SIDE` a side, and their names."""
         pictures, keys = [], []
-        console = Console(stderr=True)
+        console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
         for path, picture in zip(paths, read_pictures(paths, "reading photographs", LONGEST_KEPT_SIDE), strict=True):
             if isinstance(picture, ValueError):
                 console.print(f"left out: {picture}", style="yellow")

@@ -13,19 +13,82 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
+from pydantic import BaseModel, ValidationError
+
+from evaluation.heartbeat import Heartbeat
+
 SCHEMA = 2
 """Of run.json."""
 SCORES_SCHEMA = 2
 PACKAGES = ("chromalab", "torch", "torchvision", "pytorch-lightning", "kornia", "webdataset", "hydra-core", "wandb")
+RESERVE, RESERVED_BYTES = ".reserve", 1 << 16
+"""A file beside a run's record, and its size: room for the last record where the disk is full."""
 PROJECT = Path(__file__).resolve().parent.parent
 
 
+class Process(BaseModel):
+    """What tells a process from all others."""
+
+    host: str
+    pid: int
+    started: float
+
+
+class RunFields(BaseModel):
+    """The types of what readers of a `run.json` rely on; there may be more, and older records have less."""
+
+    status: str = "running"
+    failure: str | None = None
+    started: str | None = None
+    wall_seconds: float = 0
+    command: str = ""
+    overrides: list[str] = []
+    config: dict[str, Any] | None = None
+    hardware: dict[str, Any] | None = None
+    tracking_id: str | None = None
+    process: Process | None = None
+    job: str | None = None
+    slurm_job: str | None = None
+
+
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a record so that a reader finds the old one or the new one, never half of one."""
+    """Write a record so that a reader finds the old one or the new one, never half of one.
+
+    File names that are no UTF-8 are kept as JSON's escapes.
+
+    Raises:
+        OSError: If it cannot be written, with the record's name; nothing is left behind then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     half = path.with_name(f".{path.name}-{uuid4().hex}")
-    half.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    half.replace(path)
+    try:
+        half.write_bytes(text.encode("utf-8", "backslashreplace"))
+        half.replace(path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def read_run_record(path: Path) -> dict[str, Any]:
+    """Read a `run.json` whose entries have the types that they should have.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        ValueError: If it is damaged.
+    """
+    record = read_json(path)
+    try:
+        RunFields.model_validate(record, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        entry, wanted = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Input ")
+        raise ValueError(
+            f"{path} is damaged: {entry} is {first['input']!r} and {wanted}; mend it, or delete the file: "
+            "the run can still go on from its checkpoints"
+        ) from error
+    return record
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -92,6 +155,7 @@ class RunRecord:
     ) -> None:
         self.path, self.entries, self.rank, self.sentence_of = path, entries, rank, sentence_of
         self.begun, self.before = time.monotonic(), entries["wall_seconds"]
+        self.heartbeat = Heartbeat(path.parent)
 
     def save(self, **changes: Any) -> None:
         """Write it, with changes."""
@@ -100,10 +164,22 @@ class RunRecord:
             write_json(self.path, self.entries)
 
     def __enter__(self) -> Self:
+        if self.rank == 0:
+            for half in self.path.parent.glob(f".{self.path.name}-*"):  # of a process that was killed
+                half.unlink(missing_ok=True)
+            self.heartbeat.__enter__()
+            (self.path.parent / RESERVE).write_bytes(bytes(RESERVED_BYTES))
         self.save()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self.rank == 0:
+            (self.path.parent / RESERVE).unlink(missing_ok=True)
+            self.heartbeat.__exit__()
+        self.tell(error)
+
+    def tell(self, error: BaseException | None) -> None:
+        """Write how it has ended."""
         if error is None:
             self.save(status="finished")
         elif not isinstance(error, Exception):

@@ -11,13 +11,20 @@ from typing import Any
 from uuid import uuid4
 
 import psutil
+from filelock import FileLock
 
-from evaluation.record import read_json, write_json
+from evaluation.heartbeat import HEARTBEAT, seconds_since_heartbeat
+from evaluation.record import read_run_record, write_json
 
 JOB_VARIABLE = "CHROMALAB_JOB"
 RECORD = "run.json"
+LOCK = ".lock"
+LOCKED_FOR = 300.0
+"""Seconds to wait for whoever is about to go on in the same directory: it reads the last checkpoint meanwhile."""
 LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
 CHOICES_OF_PLACE = ("resume", "runs", "run", "name")
+ALIVE_WITHIN = 90.0
+"""Seconds without a heartbeat after which a run on another machine is taken for dead."""
 STARTED_WITHIN = 60.0
 """Seconds by which a process's start, as it was noted, may differ from what the system says: clocks are set."""
 
@@ -61,30 +68,45 @@ def latest_is_ours(directory: Path | None, job: str) -> bool:
     """Whether another rank of this job made a directory, or the job itself before it was requeued."""
     if directory is None or not (directory / RECORD).is_file():
         return False
-    record, requeued = read_json(directory / RECORD), int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+    record, requeued = read_run_record(directory / RECORD), int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
     return record.get("job") == job or (requeued and record.get("slurm_job") == slurm_job())
+
+
+def locked(directory: Path) -> FileLock:
+    """A lock, as a context, under which a directory is entered and claimed: of two that come at once, one waits."""
+    return FileLock(directory / LOCK, timeout=LOCKED_FOR)
 
 
 def enter(directory: Path) -> dict[str, Any]:
     """The record of the run that goes on in a directory; hardly any of a new one.
 
     Raises:
-        ValueError: If another job is at work there.
+        ValueError: If another job is at work there, or the record is damaged.
     """
-    record = read_json(directory / RECORD) if (directory / RECORD).is_file() else {}
-    if record.get("job") != this_job() and record.get("status") == "running" and is_alive(record):
-        process = record["process"]
+    record = read_run_record(directory / RECORD) if (directory / RECORD).is_file() else {}
+    if record.get("job") != this_job() and record.get("status") == "running" and is_alive(record, directory):
+        process, silent, since = record["process"], seconds_since_heartbeat(directory), ""
+        if process["host"] != socket.gethostname() and silent is not None:
+            since = f"; if it died, {silent:.0f} s ago, try again {ALIVE_WITHIN:.0f} s after that"
         raise ValueError(
             f"process {process['pid']} on {process['host']} is at work in {directory}; "
-            "wait for it, or give resume=never"
+            f"wait for it, or give resume=never{since}"
         )
     return record
+
+
+def take_over(directory: Path, record: dict[str, Any]) -> None:
+    """Say in the record of a directory that was entered that this job is at work there."""
+    if record.get("job") != this_job():
+        (directory / HEARTBEAT).touch()
+        write_json(directory / RECORD, {**record, "status": "running", **job_entries()})
 
 
 def claim(directory: Path) -> bool:
     """Make a directory that says whose it is, in one step; False if somebody else was faster."""
     half = directory.with_name(f".{directory.name}-{uuid4().hex}")
     write_json(half / RECORD, {"status": "running", **job_entries()})
+    (half / HEARTBEAT).touch()
     try:
         half.rename(directory)
     except OSError:
@@ -146,8 +168,11 @@ def process_of(number: int) -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": number, "started": psutil.Process(number).create_time()}
 
 
-def is_alive(record: dict[str, Any]) -> bool | None:
-    """Whether the process that wrote a `run.json` is at work; None where that cannot be told, as of another machine."""
+def is_alive(record: dict[str, Any], directory: Path) -> bool | None:
+    """Whether the process that wrote the `run.json` of a directory is at work; None where that cannot be told.
+
+    On this machine the system tells, of a SLURM job the queue, and otherwise the run's heartbeat.
+    """
     process, job = record.get("process") or {}, record.get("slurm_job")
     if process.get("host") == socket.gethostname():
         try:
@@ -160,4 +185,5 @@ def is_alive(record: dict[str, Any]) -> bool | None:
         # a job that ended long ago is unknown; without an answer, nothing is known
         if answer.returncode == 0 or "Invalid job id" in answer.stderr:
             return answer.stdout.strip() in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
-    return None
+    silent = seconds_since_heartbeat(directory)
+    return None if silent is None else silent < ALIVE_WITHIN

@@ -1,5 +1,10 @@
 """The colourisation methods, one folder a paper, and the contract that they share."""
 
+import os
+
+# Before torch is imported: OpenMP's threads would spin while they wait, and slow down whatever else is at work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 METHODS: dict[str, str] = {
     "CIC": "lightning_modules.cic.module",
     "Exemplar": "lightning_modules.exemplar.module",

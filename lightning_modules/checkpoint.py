@@ -1,6 +1,7 @@
 """Checkpoints: where they are, how they are read, how they are written."""
 
 import os
+import shutil
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -59,6 +60,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     checkpoint = read_file(path)
     if not isinstance(checkpoint, dict) or str(checkpoint.get("method")) not in METHODS | TASKS:
         raise ValueError(f"{path} is no checkpoint of a method here; those are {', '.join(METHODS | TASKS)}")
+    if missing := {"hyper_parameters", "state_dict"} - checkpoint.keys():
+        raise ValueError(f"{path} is damaged: it holds no {' and no '.join(sorted(missing))}")
     return checkpoint
 
 
@@ -168,9 +171,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
-        """Save `checkpoint` as `path`."""
+        """Save `checkpoint` as `path`.
+
+        Raises:
+            OSError: If it cannot be written, as on a full disk, with its name; nothing is left behind then.
+        """
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         half = target.with_name(target.name + ".part")
-        torch.save(checkpoint, half)
-        half.replace(target)
+        try:
+            torch.save(checkpoint, half)
+            half.replace(target)
+        except (OSError, RuntimeError) as error:  # what torch makes of a full disk
+            free = shutil.disk_usage(target.parent).free / 1e6
+            raise OSError(f"{target} cannot be written; its disk has {free:,.1f} MB left") from error
+        finally:
+            half.unlink(missing_ok=True)

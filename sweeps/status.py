@@ -22,13 +22,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from evaluation.curves import read_curves
-from evaluation.record import read_json
+from evaluation.record import read_run_record
 from evaluation.run_directory import RECORD, is_alive
 
 ON_SLURM = "trainer=ddp_slurm"
 NOTHING_TO_DO = ("finished", "running", "waiting")
 QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "RUNNING", "COMPLETING")
 """What SLURM calls a job that it starts in time, or goes on with."""
+PIPE_WIDTH = 10_000
+"""Columns of a table that is piped."""
 COLOURS = {"finished": "green", "running": "cyan", "waiting": "cyan", "failed": "red", "crashed": "red"}
 
 
@@ -79,12 +81,17 @@ def find_runs(folders: list[Path]) -> Iterator[Path]:
 
 
 def read_run(directory: Path) -> Run:
-    """What a run's files, its process and its SLURM job tell of it."""
+    """What a run's files, its process and its SLURM job tell of it, or why they cannot be read."""
     try:
-        record = read_json(directory / RECORD)
-    except ValueError as error:
-        return Run(str(directory), "unreadable", str(error))
-    state, why = state_of(record)
+        return run_of(directory, read_run_record(directory / RECORD))
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:  # whatever damage may cause
+        what = str(error) if str(directory) in str(error) else f"a file in {directory} is damaged: {error!r}"
+        return Run(str(directory), "unreadable", what)
+
+
+def run_of(directory: Path, record: dict[str, Any]) -> Run:
+    """What is known of a run with a record that is whole."""
+    state, why = state_of(record, directory)
     curves = read_curves(directory / "logs")
     config = record.get("config") or {}
     best = (config.get("callbacks") or {}).get("best") or {}
@@ -104,7 +111,7 @@ def read_run(directory: Path) -> Run:
     )
 
 
-def state_of(record: dict[str, Any]) -> tuple[str, str]:
+def state_of(record: dict[str, Any], directory: Path) -> tuple[str, str]:
     """A run's state now, and the reason if there is one, whatever its `run.json` still says."""
     said, number = record.get("status", "running"), record.get("slurm_job")
     if said not in ("running", "preempted"):
@@ -115,7 +122,7 @@ def state_of(record: dict[str, Any]) -> tuple[str, str]:
         return "waiting", told
     if said == "preempted":
         return "preempted", told
-    if is_alive(record) is not False:
+    if is_alive(record, directory) is not False:
         return "running", ""
     return "crashed", "its process is gone" if job in ("", *QUEUED) else told
 
@@ -151,13 +158,19 @@ def command_of(record: dict[str, Any]) -> str:
 def planned(config: dict[str, Any]) -> str:
     """How long a run of this config goes on."""
     trainer = config.get("trainer") or {}
-    steps, epochs = trainer.get("max_steps") or -1, trainer.get("max_epochs")
-    return f"{steps:,} steps" if steps > 0 else f"{epochs:,} epochs" if epochs else ""
+    for unit in ("steps", "epochs"):
+        number = trainer.get(f"max_{unit}")
+        if isinstance(number, int) and number > 0:
+            return f"{number:,} {unit}"
+    return ""
 
 
 def print_runs(runs: list[Run]) -> None:
     """Print a table of the runs, and below it what is to be said and done of those that are not well."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:  # whoever reads a pipe wants a run in a line, however long
+        console.width = PIPE_WIDTH
     table.add_column("run", overflow="fold")
     table.add_column("state", no_wrap=True)
     for heading in ("step", "of", "last", "best", "written"):
@@ -174,7 +187,6 @@ def print_runs(runs: list[Run]) -> None:
             f"{in_words(run.quiet)} ago" if run.quiet else "",
             escape(run.monitor.removeprefix("validation/")),
         )
-    console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     for run in runs:
         if run.why or run.state not in NOTHING_TO_DO:

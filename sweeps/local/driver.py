@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import TrialState
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from sweeps.local.study import counts, distribution_of, ranked, trials_of, value_of
@@ -130,25 +131,27 @@ class Driver:
     def table(self, count: int) -> Table:
         """What is running, and what has been."""
         done = ", ".join(f"{number} {state}" for state, number in counts(self.study).items())
-        table = Table(title=f"{self.file.name}: {done}, of {count}", title_justify="left")
+        table = Table(title=escape(f"{self.file.name}: {done}, of {count}"), title_justify="left")
         for heading in ("trial", *self.short.values(), "step", self.file.metric, "minutes"):
             table.add_column(heading, justify="right")
         for each in self.running:
             values = [rounded(each.trial.params[name]) for name in self.short]
             minutes = f"{(time.monotonic() - each.begun) / 60:.1f}"
-            table.add_row(str(each.number), *values, rounded(each.step), rounded(each.value), minutes)
+            table.add_row(str(each.number), *map(escape, values), rounded(each.step), rounded(each.value), minutes)
         return table
 
 
 def print_trials(file: SweepFile, study: optuna.Study, console: Console) -> None:
     """A table of all trials, the best first."""
     short = short_names(file.parameters)
-    table = Table(title=f"{file.name}: {file.metric}, {file.goal}", title_justify="left")
+    table = Table(title=escape(f"{file.name}: {file.metric}, {file.goal}"), title_justify="left")
     for heading in ("trial", *short.values(), file.metric, "how it ended"):
         table.add_column(heading, justify="left" if heading == "how it ended" else "right")
     for trial in ranked(study, file.goal):
         values = [rounded(trial.params[name]) for name in short]
-        table.add_row(str(trial.number), *values, rounded(value_of(trial, file.goal)), ending(trial))
+        table.add_row(
+            str(trial.number), *map(escape, values), rounded(value_of(trial, file.goal)), escape(ending(trial))
+        )
     console.print(table)
 
 
@@ -166,7 +169,7 @@ def locked(runs: Path, console: Console) -> Iterator[int]:
         deadline, told = time.monotonic() + PATIENCE_SECONDS, False
         while not acquired(file.fileno()):
             file.seek(0)
-            if exists(int(file.read() or 0)) or time.monotonic() > deadline:
+            if exists(number_in(file.read())) or time.monotonic() > deadline:
                 raise BlockingIOError(f"another python -m sweeps.local, or what it has started, is at work in {runs}")
             if not told:
                 console.print("waiting for the trials of the driver before this one to save their state and end")
@@ -176,6 +179,11 @@ def locked(runs: Path, console: Console) -> Iterator[int]:
         file.write(str(os.getpid()))
         file.flush()
         yield file.fileno()
+
+
+def number_in(text: str) -> int:
+    """The process that a lock's file names; 0 if it is empty or damaged."""
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def acquired(file: int) -> bool:

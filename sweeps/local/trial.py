@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
+from configs.overrides import readable
 from evaluation.curves import read_curves
 from evaluation.record import read_json
 from sweeps.sweep_file import SCORE, SweepFile
@@ -99,7 +101,8 @@ class RunningTrial:
     def find_directory(self) -> Path | None:
         """Where the run is: the latest directory whose record has this command's overrides."""
         records = self.runs.glob("*/[!.]*/run.json")
-        found = [path for path in records if read_json(path).get("overrides") == self.arguments]
+        asked = [readable(argument) for argument in self.arguments]
+        found = [path for path in records if entry(path, "overrides") == asked]
         if not found:
             return None
         directory = max(found, key=lambda path: path.stat().st_mtime).parent
@@ -110,7 +113,7 @@ class RunningTrial:
         """Tell the study how the process has ended: finished, stopped early, or failed, and why."""
         self.look()
         if self.directory:
-            self.trial.set_user_attr("seconds", read_json(self.directory / "run.json").get("wall_seconds"))
+            self.trial.set_user_attr("seconds", entry(self.directory / "run.json", "wall_seconds"))
         if self.pruned:
             self.trial.study.tell(self.number, state=TrialState.PRUNED)
             return
@@ -127,8 +130,7 @@ class RunningTrial:
         if self.directory is None:
             return None
         if self.file.metric.startswith(SCORE):
-            path = self.directory / "scores.json"
-            scores = read_json(path)["metrics"] if path.is_file() else {}
+            scores = entry(self.directory / "scores.json", "metrics") or {}
             score = scores.get(self.file.metric.removeprefix(SCORE), {}).get("value")
             return None if score is None else float(score)
         curve = read_curves(self.directory / "logs").get(self.file.metric, {})
@@ -137,9 +139,8 @@ class RunningTrial:
 
     def failure(self) -> str:
         """Why the process failed: what its record says, else the last that it printed."""
-        record = read_json(self.directory / "run.json") if self.directory else {}
-        if record.get("failure"):
-            return str(record["failure"])
+        if self.directory and (failure := entry(self.directory / "run.json", "failure")):
+            return str(failure)
         if self.process.returncode < 0:
             return f"ended by {signal.Signals(-self.process.returncode).name}"
         printed = [line.strip() for line in self.log.read_text(errors="replace").splitlines()]
@@ -161,6 +162,14 @@ class RunningTrial:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         self.look()
+
+
+def entry(path: Path, name: str) -> Any:
+    """An entry of a run's record; None of a record that is damaged or not there, which must not end a sweep."""
+    try:
+        return read_json(path).get(name)
+    except (OSError, ValueError):
+        return None
 
 
 def ending_with_parent() -> Callable[[], object] | None:

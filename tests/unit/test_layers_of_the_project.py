@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "lightning_modules": {"lightning_modules"},
     "datamodules": {"datamodules", "lightning_modules"},
     "evaluation": {"evaluation", "lightning_modules"},
-    "sweeps": {"sweeps", "evaluation"},
+    "sweeps": {"sweeps", "evaluation", "configs"},
 }
 OWN = {*MAY_IMPORT, "train", "evaluate", "colorize", "benchmarks", "tests"}
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from evaluation.curves import read_curves
-from evaluation.record import RunRecord, file_sha256, git_commit, read_json, run_record, write_json
+from evaluation.record import RESERVE, RunRecord, file_sha256, git_commit, read_json, run_record, write_json
 from evaluation.report.run_report import write_report
 from evaluation.report.sheet import contact_sheet, grey_of, to_image
 from evaluation.report.table import print_scores
@@ -158,9 +159,45 @@ def test_curves_of_a_resumed_run_are_joined(tmp_path: Path) -> None:
     for version, rows in ((0, ["0,1.5", "1,1.4", "2,9"]), (10, ["2,1.3", "3,1.2"])):
         folder = tmp_path / f"version_{version}"
         folder.mkdir()
-        (folder / "metrics.csv").write_text("\n".join(["step,loss", *rows]))
+        (folder / "metrics.csv").write_text("\n".join(["step,loss", *rows, ""]))
     curve = read_curves(tmp_path)["loss"]
     assert [curve[step] for step in range(4)] == [1.5, 1.4, 1.3, 1.2]
+
+
+def test_rows_of_a_log_that_are_damaged_or_not_yet_whole_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "version_0").mkdir()
+    rows = b"epoch,step,loss\r\n0,1,2.5\r\n0,x,3.5\r\n\0\0\0\r\n0,2,\xff\r\n0\r\n0,3,1,2\r\n0,4,1.5\r\n0,5,1.2"
+    (tmp_path / "version_0" / "metrics.csv").write_bytes(rows)
+    assert read_curves(tmp_path) == {"loss": {1: 2.5, 4: 1.5}}, "1.2 may be the beginning of 1.234"
+
+
+def test_a_record_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    write_json(tmp_path / "run.json", {"whole": True})
+    (tmp_path / "scores.json").mkdir()
+    with pytest.raises(OSError, match=r"scores\.json cannot be written"):
+        write_json(tmp_path / "scores.json", {"whole": False})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json", "scores.json"]
+
+
+def test_a_record_keeps_file_names_that_are_no_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    write_json(tmp_path / "run.json", {"name": name})
+    assert read_json(tmp_path / "run.json") == {"name": name}
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["name"] == name
+
+
+def test_a_run_that_ends_on_a_full_disk_has_room_for_its_last_record(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="full"), record_in(tmp_path):
+        assert (tmp_path / RESERVE).stat().st_size > 10 * (tmp_path / "run.json").stat().st_size
+        raise ValueError("full")
+    assert not (tmp_path / RESERVE).exists()
+
+
+def test_what_a_killed_process_left_of_a_record_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".run.json-0123").write_text("{")
+    with record_in(tmp_path):
+        pass
+    assert not (tmp_path / ".run.json-0123").exists()
 
 
 def test_scores_are_printed(capsys: pytest.CaptureFixture[str], records: tuple[dict[str, Any], dict[str, Any]]) -> None:

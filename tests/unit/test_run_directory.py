@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from evaluation.heartbeat import HEARTBEAT, Heartbeat
 from evaluation.record import write_json
 from evaluation.run_directory import (
     JOB_VARIABLE,
@@ -22,8 +24,10 @@ from evaluation.run_directory import (
     enter,
     is_alive,
     job_entries,
+    locked,
     rank_of_this_process,
     slurm_job,
+    take_over,
     this_job,
 )
 
@@ -187,20 +191,89 @@ def test_nobody_enters_where_another_job_is_at_work(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_process_that_is_gone_is_not_alive() -> None:
-    ours = job_entries()
-    assert is_alive(ours)
-    assert not is_alive({"process": ours["process"] | {"started": ours["process"]["started"] - 600}}), (
-        "another's number"
-    )
+    ours, nowhere = job_entries(), Path("nowhere")
+    assert is_alive(ours, nowhere)
+    former = {"process": ours["process"] | {"started": ours["process"]["started"] - 600}}
+    assert not is_alive(former, nowhere), "another's number"
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         started = psutil.Process(child.pid).create_time()
         theirs = {"process": {"host": socket.gethostname(), "pid": child.pid, "started": started}}
-        assert is_alive(theirs)
+        assert is_alive(theirs, nowhere)
         child.kill()
-    assert is_alive(theirs) is False
+    assert is_alive(theirs, nowhere) is False
 
 
-def test_of_another_machine_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+ELSEWHERE = {"host": "elsewhere", "pid": 1, "started": 0.0}
+
+
+def test_of_another_machine_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", "")
-    assert is_alive({"process": {"host": "elsewhere", "pid": 1, "started": 0.0}, "slurm_job": "3"}) is None
-    assert is_alive({}) is None
+    assert is_alive({"process": ELSEWHERE, "slurm_job": "3"}, tmp_path) is None
+    assert is_alive({}, tmp_path) is None
+
+
+@pytest.mark.parametrize(("silent", "alive"), [(0, True), (60, True), (600, False)])
+def test_of_another_machine_the_heartbeat_tells(tmp_path: Path, silent: float, alive: bool) -> None:
+    (tmp_path / HEARTBEAT).touch()
+    os.utime(tmp_path / HEARTBEAT, (time.time() - silent,) * 2)
+    assert is_alive({"process": ELSEWHERE}, tmp_path) is alive
+
+
+def test_the_heart_beats_until_the_context_ends(tmp_path: Path) -> None:
+    with Heartbeat(tmp_path, interval=0.01):
+        for _ in range(2):
+            (tmp_path / HEARTBEAT).unlink(missing_ok=True)
+            while not (tmp_path / HEARTBEAT).exists():
+                time.sleep(0.01)
+    (tmp_path / HEARTBEAT).unlink()
+    time.sleep(0.05)
+    assert not (tmp_path / HEARTBEAT).exists()
+
+
+def stop(directory: Path, **changes: Any) -> None:
+    """Let a run be one that was stopped, or something else."""
+    record = json.loads((directory / RECORD).read_text())
+    write_json(directory / RECORD, {**record, "status": "stopped", **changes})
+
+
+def test_nobody_enters_where_another_machine_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = chosen(monkeypatch)
+    stop(directory, status="running", process=ELSEWHERE, job="theirs")
+    with pytest.raises(ValueError, match="process 1 on elsewhere is at work .* try again 90 s after that"):
+        enter(directory)
+    os.utime(directory / HEARTBEAT, (0, 0))
+    assert enter(directory)["job"] == "theirs"
+
+
+def go_on_as(arguments: tuple[str, str]) -> bool:
+    """Whether a job gets a directory, and leaves it as its own."""
+    directory, job = arguments
+    os.environ[JOB_VARIABLE] = job
+    with locked(Path(directory)):
+        try:
+            take_over(Path(directory), enter(Path(directory)))
+        except ValueError:
+            return False
+    time.sleep(0.2)  # at work, while others come
+    return True
+
+
+def test_of_commands_that_race_for_a_stopped_run_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = chosen(monkeypatch)
+    stop(directory, seed=7)
+    with ProcessPoolExecutor(8, mp_context=get_context("fork")) as processes:
+        went_on = list(processes.map(go_on_as, [(str(directory), f"job {number}") for number in range(8)]))
+    assert sum(went_on) == 1
+    record = json.loads((directory / RECORD).read_text())
+    assert (record["job"], record["status"], record["seed"]) == (f"job {went_on.index(True)}", "running", 7)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"process": "x"}, {"process": {**ELSEWHERE, "pid": "a"}}, {"wall_seconds": "abc"}, {"overrides": [1]}, {"job": 3}],
+)
+def test_a_damaged_record_is_named_with_its_entry(monkeypatch: pytest.MonkeyPatch, damage: dict[str, Any]) -> None:
+    directory = chosen(monkeypatch)
+    stop(directory, **damage)
+    with pytest.raises(ValueError, match=rf"{directory}/run.json is damaged: {next(iter(damage))}.* delete the file"):
+        enter(directory)

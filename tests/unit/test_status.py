@@ -76,7 +76,7 @@ def put(commands: Path, name: str, prints: str, fails: bool = False) -> None:
     ],
 )
 def test_states_without_slurm(no_slurm: Path, changes: dict[str, Any], state: tuple[str, str]) -> None:
-    assert state_of(record_of(**changes)) == state
+    assert state_of(record_of(**changes), no_slurm) == state
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_states_with_slurm(
     no_slurm: Path, status: str, process: dict[str, Any], squeue: str, state: tuple[str, str]
 ) -> None:
     put(no_slurm, "squeue", squeue)
-    assert state_of(record_of(status=status, process=process, slurm_job="7_1")) == state
+    assert state_of(record_of(status=status, process=process, slurm_job="7_1"), no_slurm) == state
 
 
 def test_a_job_that_the_controller_forgot_is_looked_up_in_the_accounts(no_slurm: Path) -> None:
@@ -141,6 +141,36 @@ def test_a_broken_record_is_named(tmp_path: Path) -> None:
     run = read_run(tmp_path)
     assert run.state == "unreadable"
     assert str(tmp_path / "run.json") in run.why
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"config": {"trainer": {"max_steps": "many"}}},
+        {"config": {"trainer": [3]}},
+        {"config": {"callbacks": "none"}},
+        {"process": "x"},
+        {"overrides": 3},
+        {"hardware": {}, "overrides": ["trainer=ddp_slurm"]},
+    ],
+)
+def test_one_broken_run_does_not_hide_the_others(
+    tmp_path: Path, damage: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_json(tmp_path / "broken" / "run.json", record_of(status="failed", **damage))
+    write_json(tmp_path / "whole" / "run.json", record_of(status="finished"))
+    main([str(tmp_path), "--json"])
+    broken, whole = json.loads(capsys.readouterr().out)
+    assert whole["state"] == "finished"
+    assert broken["state"] in ("failed", "unreadable")
+    assert broken["state"] == "failed" or str(tmp_path / "broken") in broken["why"]
+
+
+def test_a_table_that_is_piped_has_each_run_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = tmp_path.joinpath(*(f"[a]{'long' * 30}" for _ in range(4)))
+    write_json(long / "run.json", record_of(status="finished"))
+    main([str(tmp_path)])
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{long} ")]
 
 
 def test_runs_are_found_at_any_depth_but_not_in_one_another(tmp_path: Path) -> None:
