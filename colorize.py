@@ -1,238 +1,286 @@
 """Colour photographs.
 
-python colorize.py old_photos/ portrait.jpg --checkpoint runs/pic_photos/RUN --samples 4 --out colorized
-python colorize.py harbour.jpg --checkpoint exemplar.ckpt --reference sunset.jpg --reference noon.jpg
-python colorize.py portrait.jpg --checkpoint exemplar.ckpt --hint 120,80,#8a5a3c --hint 200,310,#1f3a6e
-python colorize.py harbour.jpg --checkpoint exemplar.ckpt --reference sunset.jpg --stylize
+python colorize.py photo.jpg
+python colorize.py old_photos/ portrait.jpg --samples 4 --out colorized
 """
 
 from __future__ import annotations
 
-import argparse
+import errno
 import sys
-from itertools import chain, count, product
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.command import errors_as_sentences
+from configs.colorize_options import parse
+from configs.command import errors_as_sentences, first_line, is_out_of_memory
+from imaging.outputs import OutputFolder, digest, gather, place
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    import torch
+    from PIL.Image import Image
+    from torch import Tensor
 
-    from datamodules.guidance import GuidanceFiles
     from lightning_modules.colorizer import Colorizer
     from lightning_modules.guidance import Guidance
 
-EXAMPLE = "example: python colorize.py old_photos/ --checkpoint runs/pic_photos/RUN --samples 4 --out colorized"
+AT_ONCE = 2**22
+"""Pixels up to which all samples of a photo are drawn together; those of larger photos one by one, to save memory."""
+CELL_HEIGHT = 256
+"""Of the images on a sheet, in pixels."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description="Colour photographs.", epilog=EXAMPLE)
-    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_FOLDER", help="pictures, or folders of them")
-    parser.add_argument("--checkpoint", required=True, metavar="RUN", help="a run's directory, or a .ckpt file")
-    parser.add_argument("--samples", type=positive, default=1, help="colourings of each photo (default: 1)")
-    parser.add_argument("--out", type=Path, default=Path("colorized"), help="folder to write to (default: colorized)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of the draws; the same seed, the same colours (default: 0)"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a hyper-parameter: temperature=0.8"
-    )
-    parser.add_argument(
-        "--compare",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="colour once more, with this changed too, and show both: transfer.matching=wct; any number of them",
-    )
-    guided = parser.add_argument_group("what to follow, where a method can")
-    guided.add_argument(
-        "--reference",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="PHOTO",
-        help="a photo whose colours to follow, of any size; of several, each in turn (Exemplar, LRAC, Welsh)",
-    )
-    guided.add_argument(
-        "--hint",
-        action="append",
-        default=[],
-        metavar="X,Y,#RRGGBB",
-        help="a colour at a place, in pixels from the top left; any number of them (Exemplar)",
-    )
-    guided.add_argument(
-        "--hint-picture",
-        type=Path,
-        metavar="PNG",
-        help="colours drawn on a transparent layer of the photo's size (Exemplar)",
-    )
-    for name, whose in (("--labels", "the photo"), ("--reference-labels", "the reference")):
-        guided.add_argument(
-            name,
-            type=Path,
-            metavar="PNG",
-            help=f"a segmentation of {whose}: what has one colour in both follows itself (Exemplar)",
-        )
-    guided.add_argument(
-        "--stylize",
-        action="store_true",
-        help="keep the photo's own colours as a start, and take the reference's light and shade too (Exemplar)",
-    )
-    return parser.parse_args(arguments)
+class Job:
+    """Everything that is the same for all photos: a model, once for each setting that is compared, and its guidance.
 
+    Args:
+        options: Of the command line.
+        photos: How many photos there are.
 
-def positive(text: str) -> int:
-    """A whole number from 1 on."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return number
-
-
-def colorize(arguments: argparse.Namespace) -> int:
-    """Colour every photo; returns how many had to be skipped."""
-    import torch
-    from rich.progress import track
-
-    from datamodules.guidance import GuidanceFiles
-    from datamodules.pictures import read_picture
-    from evaluation.record import file_sha256, write_json
-    from lightning_modules.abilities import Stylization
-    from lightning_modules.checkpoint import find_checkpoint
-    from lightning_modules.colorizer import Colorizer
-    from lightning_modules.device import choose_device
-
-    checkpoint = find_checkpoint(arguments.checkpoint)
-    device = choose_device(arguments.device)
-    variants = {
-        change: Colorizer.load(checkpoint, **parse_overrides([*arguments.set, *filter(None, [change])])).to(device)
-        for change in ["", *arguments.compare]
-    }
-    colorizer = variants[""]
-    photos = outputs_of(arguments.photos, arguments.out)
-    follow = GuidanceFiles(
-        arguments.reference, arguments.hint, arguments.hint_picture, arguments.labels, arguments.reference_labels
-    )
-    name = type(colorizer).__name__
-    follow.require_accepted(name, colorizer.accepts, len(photos))
-    if arguments.stylize and not isinstance(colorizer, Stylization):
-        raise ValueError(f"{name} cannot restyle photos in colour; leave --stylize out, or take an Exemplar")
-    if arguments.stylize and not arguments.reference:
-        raise ValueError("--stylize wants a photo whose colours to take; give --reference")
-    references = follow.read_references()
-    made: list[dict[str, Any]] = []
-    skipped: list[str] = []
-    for photo, output in track(photos.items(), "colouring", disable=len(photos) == 1):
-        try:
-            files = colorize_photo(variants, read_picture(photo), output, follow, references, arguments)
-        except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
-            skipped.append(str(error))
-            print(f"skipped: {error}", file=sys.stderr)
-            continue
-        made.append({"photo": str(photo), "seed": arguments.seed, "files": [str(file) for file in files]})
-    record = {
-        "method": name,
-        "checkpoint": {"path": str(checkpoint), "sha256": file_sha256(checkpoint)},
-        "overrides": parse_overrides(arguments.set),
-        "compared": arguments.compare,
-        **follow.record,
-        "stylized": arguments.stylize,
-        "coloured": made,
-        "skipped": skipped,
-    }
-    write_json(arguments.out / "colorize.json", record)
-    print(f"{len(made)} of {len(photos)} photos coloured in {arguments.out}")
-    return len(skipped)
-
-
-def outputs_of(sources: list[Path], out: Path) -> dict[Path, Path]:
-    """Each photo and the path, without suffix, of what is made of it; folders keep their inner layout."""
-    from datamodules.pictures import find_pictures
-
-    outputs: dict[Path, Path] = {}
-    taken: set[Path] = set()
-    for source in sources:
-        for picture in find_pictures(source) if source.is_dir() else [source]:
-            if source.is_dir() and out.resolve() in picture.resolve().parents:
-                continue  # made by an earlier call
-            relative = picture.relative_to(source) if source.is_dir() else Path(picture.name)
-            name = relative.name.replace(".", "_")
-            candidates = chain([relative.stem, name], (f"{name}_{number}" for number in count(2)))
-            output = next(path for path in (out / relative.with_name(each) for each in candidates) if path not in taken)
-            outputs[picture] = output
-            taken.add(output)
-    return outputs
-
-
-def colorize_photo(
-    variants: dict[str, Colorizer],
-    rgb: Tensor,
-    output: Path,
-    follow: GuidanceFiles,
-    references: dict[str, Tensor | None],
-    arguments: argparse.Namespace,
-) -> list[Path]:
-    """Write a PNG of every sample by every reference and variant, and a sheet with a row for each of these.
-
-    They are `<output>_<sample>.png`; of several references or variants the name says which, before the sample.
+    Raises:
+        OSError: If the model or a file of the guidance is not there.
+        ValueError: If they do not fit together.
     """
-    import torch
 
-    from evaluation.report.sheet import contact_sheet, grey_of
-    from lightning_modules.color import to_float
+    def __init__(self, options: Namespace, photos: int) -> None:
+        from datamodules.guidance import GuidanceFiles
+        from evaluation.record import file_sha256
+        from lightning_modules.checkpoint import find_checkpoint
+        from lightning_modules.colorizer import Colorizer
+        from lightning_modules.device import choose_device
+        from lightning_modules.pretrained import MODELS, default_for, find
 
-    files, rows, labels = [], [], []
-    output.parent.mkdir(parents=True, exist_ok=True)
-    for (change, colorizer), (name, reference) in product(variants.items(), references.items()):
+        self.options = options
+        self.follow = GuidanceFiles(
+            options.reference, options.hint, options.hint_picture, options.labels, options.reference_labels
+        )
+        self.model = options.model or default_for(self.follow.kinds, options.samples)
+        device = choose_device(options.device)
+        self.variants: dict[str, Colorizer] = {}
+        for change in ["", *options.compare]:
+            overrides = parse_overrides([*options.set, *filter(None, [change])])
+            self.variants[change] = Colorizer.from_pretrained(self.model, **overrides).to(device)
+        checkpoint = find(self.model) if self.model in MODELS else find_checkpoint(self.model)
+        self.method = type(self.variants[""]).__name__
+        self.require_able(self.variants[""], photos)
+        self.references = self.follow.read_references()
+        settings = {
+            "overrides": parse_overrides(options.set),
+            "compared": options.compare,
+            "stylized": options.stylize,
+            "samples": options.samples,
+            "seed": options.seed,
+        }
+        sha256 = file_sha256(checkpoint)
+        self.head = {
+            "method": self.method,
+            "model": self.model,
+            "checkpoint": {"path": str(checkpoint), "sha256": sha256},
+            **settings,
+            **self.follow.record,
+        }
+        self.key = digest(sha256, settings, options.hint, [file_sha256(file) for file in self.follow.files])
+
+    def require_able(self, colorizer: Colorizer, photos: int) -> None:
+        """Refuse, before a photo is coloured, what the model cannot do.
+
+        Raises:
+            ValueError: If there is something.
+        """
+        from lightning_modules.abilities import Stylization
+
+        self.follow.require_accepted(self.method, colorizer.accepts, photos)
+        if self.options.stylize and not isinstance(colorizer, Stylization):
+            raise ValueError(f"{self.method} cannot restyle photos in colour; leave --stylize out, or take an Exemplar")
+        if self.options.stylize and not self.options.reference:
+            raise ValueError("--stylize wants a photo whose colours to take; give --reference")
+        if self.options.samples > 1 and not colorizer.stochastic:
+            raise ValueError(
+                f"{self.method} always gives a photo the same colours; leave --samples out, or leave --model out, which "
+                "takes one that draws"
+            )
+
+    @property
+    def combinations(self) -> list[tuple[str, str]]:
+        """A compared setting and a reference for each row of a sheet."""
+        return list(product(self.variants, self.references))
+
+    @property
+    def endings(self) -> list[str]:
+        """What stands behind a photo's name in those of the files that are made of it."""
+        samples = 1 if self.options.stylize else self.options.samples
+        several = len(self.references) > 1
+        heads = [
+            "".join(f"_{part}" for part in (change.replace("/", "_"), reference if several else "") if part)
+            for change, reference in self.combinations
+        ]
+        return [f"{head}_{sample}.png" for head in heads for sample in range(samples)] + ["_sheet.png"]
+
+    def colour(self, photo: Path, files: list[Path], key: str, folder: OutputFolder) -> int:
+        """Make those files of a photo that are not there yet: every sample, and a sheet of all beside the grey image.
+
+        Returns:
+            How many frames or pages the photo has, of which the first was coloured.
+        """
+        from datamodules.pictures import read_image
+        from evaluation.report.sheet import contact_sheet, fit, to_image
+
+        image = read_image(photo)
+        whole = to_image(image.rgb)
+        begin = fit(whole if self.options.stylize else whole.convert("L").convert("RGB"), CELL_HEIGHT)
+        rows, remaining, maker = [], iter(files), f"{self.method}, seed {self.options.seed}"
+        del whole
+        for change, name in self.combinations:
+            reference = self.references[name]
+            row = [begin] if reference is None else [begin, fit(to_image(reference[0]), CELL_HEIGHT)]
+            for sample, painted in enumerate(self.paint(self.variants[change], image.rgb, reference)):
+                folder.write(painted, next(remaining), key, f"{maker}, sample {sample}")
+                row.append(fit(painted, CELL_HEIGHT))
+            rows.append(row)
+        captions = ["photo" if self.options.stylize else "grey", *([] if "" in self.references else ["reference"])]
+        captions += [f"sample {sample}" for sample in range(len(rows[0]) - len(captions))]
+        labels = [change for change, _ in self.combinations] if self.options.compare else []
+        folder.write(contact_sheet(rows, captions, CELL_HEIGHT, labels), next(remaining), key, maker)
+        return image.frames
+
+    def paint(self, colorizer: Colorizer, rgb: Tensor, reference: Tensor | None) -> Iterator[Image]:
+        """Yield what a model makes of a photo, uint8 RGB `(3, H, W)`."""
+        import torch
+
+        from evaluation.report.sheet import to_image
+        from lightning_modules.abilities import Stylization
+        from lightning_modules.color import to_float
+
+        guidance = self.follow.for_photo((rgb.shape[1], rgb.shape[2]), reference, colorizer.device)
         photo = to_float(rgb)[None].to(colorizer.device)
-        guidance = follow.for_photo((photo.shape[2], photo.shape[3]), reference, photo.device)
-        generator = torch.Generator(photo.device).manual_seed(arguments.seed)
-        drawn = painted(colorizer, photo, guidance, generator, arguments)
-        which = [change.replace("/", "_")] if change else []
-        which += [name] if len(references) > 1 else []
-        files += save(drawn, output.with_name("_".join([output.name, *which])), colorizer, arguments.seed)
-        shown = photo if arguments.stylize else grey_of(photo)
-        rows.append([shown[0], *([] if reference is None else [reference[0]]), *drawn])
-        labels.append(change)
-    captions = ["photo" if arguments.stylize else "grey", *([] if "" in references else ["reference"])]
-    captions += [f"sample {sample}" for sample in range(len(rows[0]) - len(captions))]
-    files.append(output.with_name(f"{output.name}_sheet.png"))
-    contact_sheet(rows, captions, cell_height=256, labels=labels if any(labels) else ()).save(files[-1])
-    return files
+        if self.options.stylize:
+            assert isinstance(colorizer, Stylization)
+            yield to_image(colorizer.stylize(photo, guidance)[0])
+            return
+        luminance = colorizer.luminance(photo)
+        del photo
+        generator = torch.Generator(colorizer.device).manual_seed(self.options.seed)
+        at_once = self.options.samples if luminance.numel() <= AT_ONCE else 1
+        for _ in range(0, self.options.samples, at_once):
+            drawn = colorizer.colorize(luminance, samples=at_once, guidance=guidance, generator=generator)
+            yield from map(to_image, drawn[0])
+            del drawn
 
 
-def painted(
-    colorizer: Colorizer, photo: Tensor, guidance: Guidance, generator: Generator, arguments: argparse.Namespace
-) -> Tensor:
-    """What a method makes of a photo, RGB `(1, 3, H, W)`: `(samples, 3, H, W)`."""
-    from lightning_modules.abilities import Stylization
+def colorize(options: Namespace) -> int:
+    """Colour every photo, and say what was done; what cannot be coloured is named, and costs only itself.
 
-    if arguments.stylize:
-        assert isinstance(colorizer, Stylization)
-        return colorizer.stylize(photo, guidance)
-    luminance = colorizer.luminance(photo)
-    return colorizer.colorize(luminance, samples=arguments.samples, guidance=guidance, generator=generator)[0]
+    Returns:
+        The exit status: 1 if something had to be skipped, else 0.
+
+    Raises:
+        OSError: If there are no photos, a file that is needed is missing, or the disk is full.
+        ValueError: If the options do not fit together.
+    """
+    begun = time.monotonic()
+    photos, met = gather(options.photos, options.out)
+    if not photos:
+        reasons = [*met.left_out, *counted(met.others)]
+        raise FileNotFoundError(f"there are no photos to colour: {'; '.join(reasons)}")
+    job = Job(options, len(photos))
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    bar = Progress(console=console, transient=True, disable=len(photos) == 1 or not console.is_terminal)
+    with OutputFolder(options.out, {**job.head, "passed_over": dict(met.others)}) as folder, bar:
+        skipped = folder.skipped
+        skipped += met.left_out
+        for sentence in skipped:
+            console.print(f"skipped: {sentence}")
+        files = place(photos, options.out, job.endings)
+        for photo in bar.track(photos, description="colouring"):
+            try:
+                remark = colour(job, photo, files[photo], folder)
+            except Exception as error:
+                skipped.append(reason_to_skip(error, photo, options.out))
+                console.print(f"skipped: {skipped[-1]}")
+            else:
+                if remark:
+                    console.print(f"note: {remark}")
+    report(job, folder, len(photos), time.monotonic() - begun)
+    for sentence in counted(met.others):
+        print(f"passed over: {sentence}")
+    return 1 if skipped else 0
 
 
-def save(pictures: Tensor, path: Path, colorizer: Colorizer, seed: int) -> list[Path]:
-    """Write `<path>_<sample>.png`, each with a note of what made it."""
-    from PIL.PngImagePlugin import PngInfo
+def colour(job: Job, photo: Path, files: list[Path], folder: OutputFolder) -> str:
+    """Colour a photo, unless an earlier call did so with the same settings, and record it.
 
-    from evaluation.report.sheet import to_image
+    Returns:
+        What the user should know of it; mostly nothing.
+    """
+    from datamodules.pictures import require_regular
+    from evaluation.record import file_sha256
 
-    files = []
-    for sample, picture in enumerate(pictures):
-        notes = PngInfo()
-        notes.add_text("Software", f"chromalab {type(colorizer).__name__}, seed {seed}, sample {sample}")
-        files.append(path.with_name(f"{path.name}_{sample}.png"))
-        to_image(picture).save(files[-1], pnginfo=notes)
-    return files
+    require_regular(photo)
+    key = digest(job.key, file_sha256(photo))
+    if all(folder.has(file, key) for file in files):
+        folder.note(photo, files, kept=True)
+        return ""
+    frames = job.colour(photo, files, key, folder)
+    remark = f"{photo} holds {frames} frames or pages; the first is coloured" if frames > 1 else ""
+    folder.note(photo, files, kept=False, remark=remark)
+    return remark
+
+
+def reason_to_skip(error: Exception, photo: Path, out: Path) -> str:
+    """Why a photo has to be skipped, in words.
+
+    Raises:
+        OSError: If it is that the disk is full, which would be so with other photos, too.
+        Exception: The error, if it is no fault of the photo.
+    """
+    if is_out_of_memory(error):
+        return f"{photo} is too large for the memory"
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        raise OSError(
+            f"the disk that holds {out} is full; make room and repeat the command: what is there is kept"
+        ) from error
+    if isinstance(error, OSError) and error.strerror:
+        return f"{photo} cannot be coloured: {error.filename or out}: {error.strerror}"
+    if isinstance(error, ValueError | OSError):
+        text = first_line(error)
+        return text if str(photo) in text else f"{photo} cannot be coloured: {text}"
+    raise error
+
+
+def counted(others: Counter[str]) -> list[str]:
+    """Files that were passed over, in words, by their suffixes."""
+    return [f"{number} {'file' if number == 1 else 'files'} {kind}" for kind, number in sorted(others.items())]
+
+
+def report(job: Job, folder: OutputFolder, photos: int, seconds: float) -> None:
+    """Print what was written where, and with which model."""
+    made, kept = len(folder.coloured), sum(each["kept"] for each in folder.coloured)
+    model = job.method if job.model == job.method else f"{job.method} ({job.model})"
+    if photos == made == 1:
+        print(f"{folder.coloured[0]['photo']}, coloured by {model} in {seconds:.1f} s:")
+        print(" ".join(folder.coloured[0]["files"]) + (" (as an earlier call made them)" if kept else ""))
+        return
+    print(f"{made} of {photos} photos coloured by {model} in {seconds:.1f} s{f', {kept} of them earlier' if kept else ''}")
+    print(f"they are in {folder.path}; {folder.path / 'colorize.json'} names the files")
 
 
 def parse_overrides(settings: list[str]) -> dict[str, Any]:
-    """`name=value` settings, dotted names for what lies within, values read as YAML."""
+    """`name=value` settings, dotted names for what lies within, values read as YAML.
+
+    Raises:
+        ValueError: If one is no such setting.
+    """
+    if not settings:
+        return {}
     from omegaconf import OmegaConf
 
     for setting in settings:
@@ -244,7 +292,7 @@ def parse_overrides(settings: list[str]) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> None:
     """The command line: status 1 if a photo was skipped."""
     with errors_as_sentences():
-        sys.exit(1 if colorize(parse(arguments)) else 0)
+        sys.exit(colorize(parse(arguments)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Folders of pictures that anybody made: the truth, and predictions of it, matched by the names of their files."""
 
 import hashlib
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
@@ -166,7 +167,7 @@ class Predicted(PictureSet):
         starts = range(0, len(names), HASHED_AT_ONCE)
         with ThreadPoolExecutor() as pool:
             text = "".join(track(pool.map(lines, starts), "hashing predictions", len(starts), disable=len(names) < 500))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(os.fsencode(text)).hexdigest()
 
     def complaint(self, wanted: int, some_match: bool) -> str:
         """What does not match, and the mend."""

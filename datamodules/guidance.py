@@ -1,8 +1,9 @@
 """What a person tells a method, in files and on a command line: references, colours at places, segmentations."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from datamodules.pictures import read_picture
+from datamodules.pictures import opened, read_picture, reason_of, require_regular
+from imaging.srgb import to_srgb_with_alpha
 from lightning_modules.color import is_grey, rgb_to_lab, to_float
 from lightning_modules.guidance import Guidance
 from lightning_modules.hints import side_of_a_hint
@@ -56,6 +58,26 @@ class GuidanceFiles:
             "labels": [str(path) for path in (self.labels, self.reference_labels) if path],
         }
 
+    @property
+    def files(self) -> list[Path]:
+        """All files that it lies in."""
+        return [path for path in (*self.references, self.hint_picture, self.labels, self.reference_labels) if path]
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of guidance that there are: fields of `Guidance`."""
+        return frozenset(kind for kind, value in self.given.items() if value)
+
+    @property
+    def given(self) -> dict[str, object]:
+        """What there is of each kind of guidance."""
+        return {
+            "reference": self.references,
+            "hints": self.hints or self.hint_picture,
+            "labels": self.labels,
+            "reference_labels": self.reference_labels,
+        }
+
     def require_accepted(self, method: str, accepts: Collection[str], photos: int) -> None:
         """Refuse, before a photo is coloured, what a method cannot follow.
 
@@ -67,18 +89,12 @@ class GuidanceFiles:
         Raises:
             ValueError: So; or if there is guidance of one photo, and there are several.
         """
-        given = {
-            "reference": self.references,
-            "hints": self.hints or self.hint_picture,
-            "labels": self.labels,
-            "reference_labels": self.reference_labels,
-        }
-        for kind in (kind for kind, value in given.items() if value and kind not in accepts):
+        for kind in (kind for kind in OPTIONS if kind in self.kinds and kind not in accepts):
             takes = " and ".join(option for each, option in OPTIONS.items() if each in accepts) or "no guidance"
             what = "a reference" if kind == "reference" else kind.replace("_", " ")
             raise ValueError(f"{method} cannot follow {what}; leave {OPTIONS[kind]} out: this one takes {takes}")
         for kind in ("hints", "labels"):
-            if given[kind] and photos > 1:
+            if kind in self.kinds and photos > 1:
                 raise ValueError(f"{kind} are of one photo, and {photos} were given; colour them one by one")
         if self.reference_labels and len(self.references) != 1:
             raise ValueError("--reference-labels are of one reference; give one --reference")
@@ -95,7 +111,8 @@ class GuidanceFiles:
             rgb = read_picture(path)
             if is_grey(rgb):
                 raise ValueError(f"{path} is grey, so that there are no colours to follow; give a photo in colour")
-            found[path.stem if path.stem not in found else path.name.replace(".", "_")] = to_float(rgb)[None]
+            names = chain([path.stem, path.name.replace(".", "_")], (f"{path.stem}_{number}" for number in count(2)))
+            found[next(name for name in names if name not in found)] = to_float(rgb)[None]
         return found or {"": None}
 
     def for_photo(self, size: tuple[int, int], reference: Tensor | None, device: torch.device) -> Guidance:
@@ -128,7 +145,7 @@ def hints_of(marks: Sequence[str], picture: Path | None, size: tuple[int, int]) 
     height, width = size
     rgb, shown = torch.zeros(3, height, width, dtype=torch.uint8), torch.zeros(1, height, width)
     if picture is not None:
-        layers = torch.from_numpy(np.array(opened(picture, "RGBA"))).permute(2, 0, 1)
+        layers = torch.from_numpy(np.array(upright(picture, to_srgb_with_alpha))).permute(2, 0, 1)
         if layers.shape[1:] != size:
             raise ValueError(
                 f"{picture} has {layers.shape[2]}x{layers.shape[1]} pixels, and the photo {width}x{height}; draw hints "
@@ -165,8 +182,8 @@ def labels_of(path: Path) -> Tensor:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no picture.
     """
-    picture = opened(path)
-    if picture.mode not in ("L", "P", "1", "I", "I;16"):
+    picture = upright(path)
+    if picture.mode not in ("L", "P", "1", "F") and not picture.mode.startswith("I"):
         picture = picture.convert("RGB")
     values = torch.from_numpy(np.array(picture).astype(np.int64))
     if values.ndim == 3:
@@ -174,18 +191,19 @@ def labels_of(path: Path) -> Tensor:
     return values[None]
 
 
-def opened(path: Path, mode: str | None = None) -> Image.Image:
-    """A picture file, upright.
+def upright(path: Path, convert: Callable[[Image.Image], Image.Image] = Image.Image.copy) -> Image.Image:
+    """A picture file, converted and turned upright.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no picture.
     """
+    require_regular(path)
+    data = b""
     try:
-        with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            return upright.convert(mode) if mode else upright.copy()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"there is no picture {path}") from error
+        data = path.read_bytes()
+        with opened(data) as picture:
+            return ImageOps.exif_transpose(convert(picture))
     except Exception as error:  # on damaged files decoders raise anything
-        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+        raise ValueError(f"{path} cannot be read as a picture: {reason_of(error, data)}") from error
+

@@ -147,9 +147,10 @@ class Photos(PictureDataModule):
         console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
         for path, picture in zip(paths, read_pictures(paths, "reading photographs", LONGEST_KEPT_SIDE), strict=True):
             if isinstance(picture, ValueError):
-                console.print(f"left out: {picture}", style="yellow")
+                console.print(f"left out: {picture}", style="yellow", markup=False, soft_wrap=True)
             elif is_grey(picture):
-                console.print(f"left out: {path} is grey and teaches no colour", style="yellow")
+                sentence = f"left out: {path} is grey and teaches no colour"
+                console.print(sentence, style="yellow", markup=False, soft_wrap=True)
             else:
                 pictures.append(picture)
                 keys.append(path.stem)

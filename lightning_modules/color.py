@@ -40,7 +40,8 @@ ALPHA_BETA_EPSILON = 1e-4
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of R, G and B in [0, 1], as torchvision's weights expect pictures to be normalised."""
-LARGEST_BAND = 2**24
+LARGEST_BAND = 2**22
+"""Values of a picture that are converted at a time: the steps between take some 30 times their memory."""
 
 Conversion = TypeVar("Conversion", bound=Callable[..., Any])
 
@@ -67,10 +68,16 @@ def full_precision(function: Conversion) -> Conversion:
 
 def in_bands(convert: Callable[[Tensor], Tensor], picture: Tensor) -> Tensor:
     """Convert a large picture a band of rows at a time: the steps between take many times its memory."""
-    rows = max(1, LARGEST_BAND // (picture.numel() // picture.shape[-2]))
+    rows = max(1, LARGEST_BAND // max(1, picture.numel() // max(1, picture.shape[-2])))
     if rows >= picture.shape[-2]:
         return convert(picture)
-    return torch.cat([convert(band) for band in picture.split(rows, dim=-2)], dim=-2)
+    first, *others = picture.split(rows, dim=-2)
+    found = convert(first)
+    whole = found.new_empty(*found.shape[:-2], *picture.shape[-2:])
+    whole[..., :rows, :] = found
+    for number, band in enumerate(others, 1):
+        whole[..., number * rows : (number + 1) * rows, :] = convert(band)
+    return whole
 
 
 def to_float(rgb: Tensor) -> Tensor:
@@ -80,7 +87,7 @@ def to_float(rgb: Tensor) -> Tensor:
 
 def to_uint8(rgb: Tensor) -> Tensor:
     """RGB in [0, 1] to eight-bit RGB, rounding to the nearest of the 256 levels."""
-    return (rgb * 255).round().clamp(0, 255).to(torch.uint8)
+    return in_bands(lambda band: band.mul(255).round_().clamp_(0, 255).to(torch.uint8), rgb)
 
 
 def is_grey(rgb: Tensor) -> bool:

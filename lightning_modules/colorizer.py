@@ -1,5 +1,6 @@
 """What every method promises."""
 
+import math
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,8 @@ from lightning_modules.guidance import Guidance
 from lightning_modules.task import Task
 
 SMALLEST_SIDE = 2
+RANGE_TOLERANCE = 0.01
+"""How far beyond black and white luminance may lie, as a share of what is between them: rounding and resizing do so."""
 
 
 class Colorizer(Task):
@@ -56,16 +59,17 @@ class Colorizer(Task):
             (B, samples, 3, H, W) in [0, 1], at the input's own size, its luminance kept.
 
         Raises:
-            ValueError: Of a shape other than (B, 1, H, W), a side under 2 pixels, luminance that is not finite, or
-                guidance that the method does not take, wants and does not get, or gets of another number of pictures.
+            ValueError: If the shape is not (B, 1, H, W), a side is under 2 pixels, luminance is not finite or not
+                within the method's range, or guidance is not what the method takes, lacks what the method wants, or
+                is of another number of pictures.
         """
         if luminance.ndim != 4 or luminance.shape[1] != 1:
             raise ValueError(f"colorize wants luminance of shape (B, 1, H, W), not {tuple(luminance.shape)}")
         if min(luminance.shape[2:]) < SMALLEST_SIDE:
             height, width = luminance.shape[2:]
             raise ValueError(f"a picture of {width}x{height} pixels is too small: {SMALLEST_SIDE} a side is the least")
-        if not luminance.isfinite().all():
-            raise ValueError("the luminance holds values that are not finite; check how the picture was read")
+        luminance = luminance.float()
+        self.require_luminance_in_range(luminance)
         guidance = guidance or Guidance()
         if refused := guidance.given() - self.accepts:
             takes = ", ".join(sorted(self.accepts)) or "none"
@@ -86,3 +90,23 @@ class Colorizer(Task):
             return self.draw(luminance, samples, guidance, generator)
         finally:
             self.train(training)
+
+    def require_luminance_in_range(self, luminance: Tensor) -> None:
+        """Refuse luminance beyond that of black and white, as of an image that is not in [0, 1].
+
+        Raises:
+            ValueError: If some is, or is not finite.
+        """
+        if not luminance.numel():
+            return
+        ends = torch.tensor([0.0, 1.0], device=luminance.device).view(2, 1, 1, 1).expand(2, 3, SMALLEST_SIDE, SMALLEST_SIDE)
+        black, white = (end.mean().item() for end in self.luminance(ends))
+        least, most = (end.item() for end in luminance.aminmax())
+        if not math.isfinite(least) or not math.isfinite(most):
+            raise ValueError("the luminance holds values that are not finite; check how the picture was read")
+        beyond = RANGE_TOLERANCE * (white - black)
+        if least < black - beyond or most > white + beyond:
+            raise ValueError(
+                f"the luminance lies in {least:.4g}..{most:.4g}, and {type(self).__name__}'s in {black:.4g}.."
+                f"{white:.4g}; take that of RGB in [0, 1]"
+            )

@@ -5,14 +5,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from imaging.srgb import to_srgb
+
 
 def rgb_of(picture: Image.Image) -> Tensor:
-    """Any of Pillow's pictures as eight-bit RGB, `(3, H, W)`, channels-last in memory."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture, dtype=np.float64)
-        levels = 65535 if values.max(initial=0) > 255 or picture.mode.startswith("I;16") else 255
-        picture = Image.fromarray((values * (255 / levels)).round().clip(0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    """Any of Pillow's pictures as eight-bit sRGB, `(3, H, W)`, channels-last in memory; see `to_srgb`.
+
+    Raises:
+        ValueError: If the values of a wide grey cannot be told.
+    """
+    return torch.from_numpy(np.array(to_srgb(picture))).permute(2, 0, 1)

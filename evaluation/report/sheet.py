@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,14 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from lightning_modules.abilities import Reconstruction
-from lightning_modules.color import to_float, to_uint8
+from lightning_modules.color import to_uint8
 from lightning_modules.guidance import Guidance
 
 if TYPE_CHECKING:
     from lightning_modules.colorizer import Colorizer
 
 GAP = 6
-FONT = "mpl-data/fonts/ttf/DejaVuSans.ttf"
+FONT = Path("mpl-data/fonts/ttf/DejaVuSans.ttf")
 """In matplotlib, with Greek letters, which Pillow's own font has not."""
 CAPTION_SIZE = 12
 CAPTION_HEIGHT = 20
@@ -27,11 +28,11 @@ PAPER, INK = "white", "#333333"
 
 def to_image(rgb: Tensor) -> Image.Image:
     """RGB in [0, 1] or uint8, (3, H, W), as a picture."""
-    return Image.fromarray(to_uint8(to_float(rgb)).permute(1, 2, 0).cpu().numpy())
+    return Image.fromarray((to_uint8(rgb) if rgb.is_floating_point() else rgb).permute(1, 2, 0).cpu().numpy())
 
 
 def contact_sheet(
-    rows: Sequence[Sequence[Tensor]],
+    rows: Sequence[Sequence[Tensor | Image.Image]],
     captions: Sequence[str],
     cell_height: int = 128,
     labels: Sequence[str] = (),
@@ -40,15 +41,18 @@ def contact_sheet(
     """Lay pictures out in rows of one height.
 
     Args:
-        rows: RGB pictures, (3, H, W).
+        rows: Pictures, or RGB, (3, H, W).
         captions: One for each column.
         cell_height: Of every picture, in pixels; small pictures are enlarged without smoothing.
         labels: One for each row, to its left.
         title: Above all.
     """
-    cells = [[fit(to_image(picture), cell_height) for picture in row] for row in rows]
+    captions, labels = [printable(text) for text in captions], [printable(text) for text in labels]
+    cells = [
+        [fit(to_image(cell) if isinstance(cell, Tensor) else cell, cell_height) for cell in row] for row in rows
+    ]
     widths = [max(row[column].width for row in cells) for column in range(len(captions))]
-    font = ImageFont.truetype(str(files("matplotlib") / FONT), CAPTION_SIZE)
+    font = caption_font()
     widths = [max(width, int(font.getlength(text)) + 2) for width, text in zip(widths, captions, strict=True)]
     left = GAP + max((int(font.getlength(label)) + 2 * GAP for label in labels), default=0)
     top = CAPTION_HEIGHT * (2 if title else 1)
@@ -66,8 +70,23 @@ def contact_sheet(
     return sheet
 
 
+def caption_font() -> ImageFont.FreeTypeFont:
+    """The font of all captions, found without importing matplotlib."""
+    package = find_spec("matplotlib")
+    assert package is not None
+    assert package.origin is not None
+    return ImageFont.truetype(str(Path(package.origin).parent / FONT), CAPTION_SIZE)
+
+
+def printable(text: str) -> str:
+    """A text that a font can draw: bytes of a file name that is no UTF-8 as escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def fit(picture: Image.Image, height: int) -> Image.Image:
     """Resize to a height, the aspect kept."""
+    if picture.height == height:
+        return picture
     width = max(1, round(picture.width * height / picture.height))
     resample = Image.Resampling.LANCZOS if picture.height > height else Image.Resampling.NEAREST
     return picture.resize((width, height), resample)

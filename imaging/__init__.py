@@ -1,0 +1,1 @@
+"""Image files: finding them, what their pixels mean, writing them whole."""
