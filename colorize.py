@@ -21,12 +21,10 @@ from configs.command import errors_as_sentences, first_line, is_out_of_memory
 from imaging.outputs import OutputFolder, digest, gather, place
 
 if TYPE_CHECKING:
-    import torch
     from PIL.Image import Image
     from torch import Tensor
 
     from lightning_modules.colorizer import Colorizer
-    from lightning_modules.guidance import Guidance
 
 AT_ONCE = 2**22
 """Pixels up to which all samples of a photo are drawn together; those of larger photos one by one, to save memory."""
@@ -101,8 +99,7 @@ class Job:
             raise ValueError("--stylize wants a photo whose colours to take; give --reference")
         if self.options.samples > 1 and not colorizer.stochastic:
             raise ValueError(
-                f"{self.method} always gives a photo the same colours; leave --samples out, or leave --model out, which "
-                "takes one that draws"
+                f"{self.method} always gives a photo the same colours; leave --samples out, or take a model that draws"
             )
 
     @property
@@ -269,7 +266,9 @@ def report(job: Job, folder: OutputFolder, photos: int, seconds: float) -> None:
         print(f"{folder.coloured[0]['photo']}, coloured by {model} in {seconds:.1f} s:")
         print(" ".join(folder.coloured[0]["files"]) + (" (as an earlier call made them)" if kept else ""))
         return
-    print(f"{made} of {photos} photos coloured by {model} in {seconds:.1f} s{f', {kept} of them earlier' if kept else ''}")
+    print(
+        f"{made} of {photos} photos coloured by {model} in {seconds:.1f} s{f', {kept} of them earlier' if kept else ''}"
+    )
     print(f"they are in {folder.path}; {folder.path / 'colorize.json'} names the files")
 
 

@@ -17,11 +17,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import configs.process  # noqa: F401
 from configs.overrides import compose_defaults, is_choice, quoted, readable
 from configs.schema import check
-
-# Before torch is imported: OpenMP's threads would spin while they wait, and slow down whatever else is at work.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 FULL_TRACE = "HYDRA_FULL_ERROR"
 OBJECT = re.compile(r"<(?:function |class ')?([\w.]+)[^<>]* at 0x[0-9a-f]+>")

@@ -206,4 +206,3 @@ def upright(path: Path, convert: Callable[[Image.Image], Image.Image] = Image.Im
             return ImageOps.exif_transpose(convert(picture))
     except Exception as error:  # on damaged files decoders raise anything
         raise ValueError(f"{path} cannot be read as a picture: {reason_of(error, data)}") from error
-

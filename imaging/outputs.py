@@ -133,7 +133,7 @@ class OutputFolder:
         try:
             self.lock.acquire(timeout=0)
         except Timeout as error:
-            raise OSError(f"another colorize.py is writing to {self.path}; wait for it, or give another --out") from error
+            raise OSError(f"another colorize.py is writing to {self.path}; wait, or give another --out") from error
         self.save()
         return self
 

@@ -12,11 +12,14 @@ from PIL import ExifTags, Image, ImageCms
 PROFILED = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK", "Lab ": "LAB"}
 """Pillow's modes by the colour spaces that profiles describe."""
 WHITES = (255, 2**16 - 1, 2**31 - 1, 2**32 - 1)
-"""Values that white may have in 32 bits: the smallest that an image does not exceed is taken."""
+"""Values that white may have in integers of 32 bits; the smallest that an image does not exceed is taken."""
+FLOAT_WHITES = (1, *WHITES[:2])
+"""The same of floats."""
 UNIT_OVERSHOOT = 2
 """Floats that do not exceed this lie in [0, 1], but for what sharpening adds at edges."""
 NEGATIVE = 0.25
-"""How far below 0 sharpening may reach, as a share of the largest value; an image that goes further is of another kind."""
+"""How far below 0 sharpening may reach, as a share of the largest value."""
+LEVELS = np.arange(256, dtype=np.uint8)
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -118,8 +121,7 @@ def eight_bits(image: Image.Image, convert: Convert | None) -> tuple[Image.Image
     if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # white is 0, which Pillow undoes for eight bits only
         grey = 255 - grey
     if convert:
-        steps = np.arange(256, dtype=np.uint8)
-        grey = np.interp(grey, steps, np.asarray(convert(Image.fromarray(steps[None])))[0, :, 1])
+        grey = np.interp(grey, LEVELS, np.asarray(convert(Image.fromarray(LEVELS[None])).convert("L"))[0])
     return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)), alpha
 
 
@@ -135,10 +137,9 @@ def white_of(image: Image.Image, values: NDArray[Any]) -> float:
     if image.format in ("PNG", "PPM"):  # whose decoders scale
         return 2**16 - 1
     least, most = values.min(initial=0), values.max(initial=0)
-    if image.mode == "F" and most <= UNIT_OVERSHOOT and least >= -NEGATIVE * most:
-        return 1
-    for white in WHITES:
-        if most <= white and least >= -NEGATIVE * most:
+    whites = WHITES if image.mode == "I" else FLOAT_WHITES
+    for white in whites:
+        if most <= (UNIT_OVERSHOOT if white == 1 else white) and least >= -NEGATIVE * most:
             return white
     raise ValueError(f"its values lie from {least:.6g} to {most:.6g}; save it with values from 0 to 1, or in 16 bits")
 
@@ -159,14 +160,23 @@ def to_srgb_by(profile: bytes | None, mode: str) -> Convert | None:
         grey = is_grey_mode(mode)
         if described != mode and not (described == "L" and grey) and not (described == "RGB" and mode != "CMYK"):
             return None
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), described, "RGB")
-    except ImageCms.PyCMSError:
+        # unoptimised, a grey image's deep shadows are right; its 256 levels are few
+        flags = ImageCms.Flags.NOOPTIMIZE if described == "L" else ImageCms.Flags.NONE
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), described, "RGB", flags=flags)
+    except (ImageCms.PyCMSError, OSError):
         return None
 
-    def convert(image: Image.Image) -> Image.Image:
-        converted = ImageCms.applyTransform(image.convert(described), transform)
-        assert converted is not None
-        return converted
+    def transformed(image: Image.Image) -> Image.Image:
+        found = ImageCms.applyTransform(image.convert(described), transform)
+        assert found is not None
+        return found
+
+    convert = transformed
+    if described == "L":
+        curve = transformed(Image.fromarray(LEVELS[None])).getchannel("G").tobytes()
+
+        def convert(image: Image.Image) -> Image.Image:
+            return image.convert("L").point(curve)
 
     return None if is_identity(convert, described) else convert
 
@@ -179,11 +189,11 @@ def is_grey_mode(mode: str) -> bool:
 def is_identity(convert: Convert, mode: str) -> bool:
     """Whether a conversion of images of a mode leaves colours as they are, but for rounding."""
     if mode == "L":
-        probe = np.arange(256, dtype=np.uint8).reshape(1, -1)
+        probe = LEVELS[None]
     elif mode == "RGB":
         steps = np.linspace(0, 255, 9).astype(np.uint8)
         probe = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
     else:
         return False
     image = Image.fromarray(probe)
-    return bool(np.abs(np.asarray(convert(image)).astype(int) - np.asarray(image.convert("RGB"))).max() <= 1)
+    return bool(np.abs(np.asarray(convert(image)).astype(int) - probe).max() <= 1)

@@ -99,7 +99,8 @@ class Colorizer(Task):
         """
         if not luminance.numel():
             return
-        ends = torch.tensor([0.0, 1.0], device=luminance.device).view(2, 1, 1, 1).expand(2, 3, SMALLEST_SIDE, SMALLEST_SIDE)
+        ends = torch.zeros(2, 3, SMALLEST_SIDE, SMALLEST_SIDE, device=luminance.device)
+        ends[1] = 1
         black, white = (end.mean().item() for end in self.luminance(ends))
         least, most = (end.item() for end in luminance.aminmax())
         if not math.isfinite(least) or not math.isfinite(most):

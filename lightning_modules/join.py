@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+import configs.process  # noqa: F401
 from lightning_modules.abilities import Divisible
 from lightning_modules.checkpoint import AtomicCheckpointIO
 from lightning_modules.colorizer import Colorizer

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+import configs.process  # noqa: F401
 from evaluation.curves import read_curves
 from evaluation.record import read_run_record
 from evaluation.run_directory import RECORD, is_alive

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import configs.process  # noqa: F401
 from datamodules.shards.sources import LAYOUTS
 
 EXAMPLES = """\

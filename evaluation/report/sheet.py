@@ -48,9 +48,7 @@ def contact_sheet(
         title: Above all.
     """
     captions, labels = [printable(text) for text in captions], [printable(text) for text in labels]
-    cells = [
-        [fit(to_image(cell) if isinstance(cell, Tensor) else cell, cell_height) for cell in row] for row in rows
-    ]
+    cells = [[fit(to_image(cell) if isinstance(cell, Tensor) else cell, cell_height) for cell in row] for row in rows]
     widths = [max(row[column].width for row in cells) for column in range(len(captions))]
     font = caption_font()
     widths = [max(width, int(font.getlength(text)) + 2) for width, text in zip(widths, captions, strict=True)]

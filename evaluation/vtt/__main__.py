@@ -11,6 +11,7 @@ python -m evaluation.vtt simulate --pictures 500 --raters 5 --fooled 0.33
 import argparse
 import sys
 
+import configs.process  # noqa: F401
 from evaluation.vtt import building, crowds, scoring, serving, simulation
 
 

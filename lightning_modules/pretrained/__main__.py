@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+import configs.process  # noqa: F401
 from lightning_modules.pretrained import MODELS, find, place
 
 EXAMPLES = """\

@@ -8,6 +8,8 @@ import io
 import sys
 from pathlib import Path
 
+import configs.process  # noqa: F401
+
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
