@@ -1,7 +1,12 @@
 """colorize.py by references, hints and labels, and with settings compared."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +18,12 @@ from skimage.color import rgb2lab
 from torch import Tensor
 
 import colorize
+import datamodules.pictures
 from evaluation.report.sheet import to_image
 from lightning_modules.color import lab_to_rgb
 from lightning_modules.exemplar.module import Exemplar
 from lightning_modules.guidance import Guidance
-from tests.conftest import colourful_pictures, quiet_trainer
+from tests.conftest import PROJECT, colourful_pictures, quiet_trainer
 from tests.integration.test_conformance import SMALL
 
 
@@ -204,3 +210,134 @@ def test_a_mistake_is_answered_before_a_photo_is_coloured(
     assert coloured(photos, checkpoints / f"{method}.ckpt", *arguments) == 1
     assert sentence in capsys.readouterr().err
     assert not (photos / "out").exists()
+
+
+def test_without_a_model_a_bundled_one_is_taken_that_does_what_is_asked(
+    checkpoints: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def default_for(guidance: frozenset[str], samples: int) -> str:
+        asked.append((guidance, samples))
+        return str(checkpoints / ("LRAC.ckpt" if guidance else "PIC.ckpt"))
+
+    monkeypatch.setattr("lightning_modules.pretrained.default_for", default_for)
+    for arguments in ([], ["--samples", "2"], ["--reference", str(photos / "red.png")]):
+        with pytest.raises(SystemExit) as ended:
+            colorize.main([str(photos / "photo.png"), "--out", str(photos / "out"), *arguments])
+        assert ended.value.code == 0
+    assert asked == [(frozenset(), 1), (frozenset(), 2), (frozenset({"reference"}), 1)]
+    said = capsys.readouterr().out
+    assert "LRAC.ckpt" in said
+    assert str(photos / "out" / "photo_0.png") in said
+
+
+def test_called_again_it_keeps_what_is_whole_and_of_the_same_settings(checkpoints: Path, photos: Path) -> None:
+    def state(*arguments: str) -> tuple[int, int, bool]:
+        assert coloured(photos, checkpoints / "PIC.ckpt", "--samples", "2", *arguments) == 0
+        first, second = (photos / "out" / f"photo_{sample}.png" for sample in (0, 1))
+        (entry,) = json.loads((photos / "out" / "colorize.json").read_text())["coloured"]
+        return first.stat().st_ino, second.stat().st_ino, entry["kept"]
+
+    first = state()
+    assert state() == (*first[:2], True)
+    (photos / "out" / "photo_1.png").write_bytes((photos / "out" / "photo_1.png").read_bytes()[:-9])
+    mended = state()
+    assert mended[0] == first[0], "whole, and not made again"
+    assert mended[1] != first[1]
+    assert not mended[2]
+    assert state("--seed", "1")[0] != first[0]
+    to_image(colourful_pictures(2, 32)[1]).save(photos / "photo.png")
+    assert not state("--seed", "1")[2], "another photo under the same name"
+
+
+def test_photos_stay_what_they_are_when_out_is_their_own_folder(checkpoints: Path, photos: Path) -> None:
+    album = photos / "album"
+    album.mkdir()
+    for name in ("a.png", "a_0.png"):
+        (album / name).write_bytes((photos / "red.png").read_bytes())
+    before = {path.name: path.read_bytes() for path in album.iterdir()}
+    for out in (album, photos):
+        for _ in range(2):
+            with pytest.raises(SystemExit) as ended:
+                colorize.main([str(album), "--model", str(checkpoints / "LRAC.ckpt"), "--out", str(out)])
+            assert ended.value.code == 0
+            assert len(json.loads((out / "colorize.json").read_text())["coloured"]) == 2
+    assert {name: (album / name).read_bytes() for name in before} == before
+
+
+def test_one_bad_photo_costs_itself_alone(
+    checkpoints: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    album = photos / "album"
+    album.mkdir()
+    images = [Image.open(photos / f"{name}.png") for name in ("red", "blue")]
+    images[0].save(album / "film.gif", save_all=True, append_images=images[1:])
+    (album / "[b]old[bold] cut.png").write_bytes((photos / "red.png").read_bytes()[:200])
+    (album / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    (album / "text.png").write_text("no image")
+    (album / os.fsdecode(b"caf\xe9.png")).write_bytes((photos / "red.png").read_bytes())
+    (album / "loop.png").symlink_to("loop.png")
+    os.mkfifo(album / "pipe.png")
+    (album / "large.png").write_bytes((photos / "red.png").read_bytes())
+    read = datamodules.pictures.read_image
+
+    def read_within_limits(path: Path) -> datamodules.pictures.ReadImage:
+        if path.name == "large.png":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return read(path)
+
+    monkeypatch.setattr(datamodules.pictures, "read_image", read_within_limits)
+    with pytest.raises(SystemExit) as ended:
+        colorize.main([str(album), "--model", str(checkpoints / "LRAC.ckpt"), "--out", str(photos / "out")])
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    record = json.loads((photos / "out" / "colorize.json").read_text())
+    assert {Path(each["photo"]).stem for each in record["coloured"]} == {"film", os.fsdecode(b"caf\xe9")}
+    assert len(record["skipped"]) == 6
+    for word in ("[b]old[bold] cut.png", "pillow-heif", "text.png", "loop.png", "pipe.png", "large.png is too large"):
+        assert word in error
+        assert any(word in sentence for sentence in record["skipped"])
+    assert "film.gif holds 2 frames" in error
+    assert " at 0x" not in error
+
+
+def test_a_full_disk_stops_with_one_sentence_and_a_record(
+    checkpoints: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("imaging.outputs.write_png", no_space)
+    assert coloured(photos, checkpoints / "LRAC.ckpt") == 1
+    assert "full" in capsys.readouterr().err
+    assert json.loads((photos / "out" / "colorize.json").read_text())["coloured"] == []
+    assert not list((photos / "out").glob("*.png"))
+
+
+@pytest.mark.parametrize(("count", "kills"), [(6, 3), pytest.param(200, 10, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_it_goes_on(checkpoints: Path, tmp_path: Path, count: int, kills: int) -> None:
+    generator = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for number in range(count):
+        pixels = generator.integers(0, 256, (32, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number:03}.png")
+    line = ["-m", "tests.integration.colorize_killed", checkpoints / "LRAC.ckpt", tmp_path / "photos", tmp_path / "out"]
+    done = subprocess.run([sys.executable, *map(str, line), str(kills)], cwd=PROJECT, capture_output=True, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found["moments"]) == kills
+    assert found["files"] == found["goal"] == 2 * count
+    assert found["broken"] == found["remade"] == []
+    assert found["status"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [(["nowhere"], "there is no nowhere"), (["--samples", "0"], "from 1 on"), (["--seed", "-1"], "from 0 to")],
+)
+def test_mistakes_on_the_command_line(arguments: list[str], word: str, photos: Path, capsys: Any) -> None:
+    line = ["--model", *arguments] if arguments == ["nowhere"] else arguments
+    with pytest.raises(SystemExit) as ended:
+        colorize.main([str(photos / "photo.png"), *line])
+    assert ended.value.code != 0
+    assert word in capsys.readouterr().err

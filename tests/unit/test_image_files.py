@@ -123,7 +123,7 @@ def test_files_of_an_earlier_call_keep_their_names(tmp_path: Path) -> None:
 def test_one_process_at_a_time_writes_to_a_folder(tmp_path: Path) -> None:
     with (
         OutputFolder(tmp_path, {"seed": 0}),
-        pytest.raises(OSError, match="another .* is writing"),
+        pytest.raises(OSError, match=r"another .* is writing"),
         OutputFolder(tmp_path, {"seed": 0}),
     ):
         pass
