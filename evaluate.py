@@ -6,8 +6,11 @@ python evaluate.py predictions=FOLDER truth=FOLDER protocol=lrac_ctest10k
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from evaluation.scorer import Entry, Pictures
 
 SOURCES = ("checkpoint", "predictions", "baseline")
+LONGEST_NAME = 60
+"""Characters of a name of somebody's that stand in that of a folder."""
 
 
 def score(config: DictConfig) -> None:
@@ -48,9 +53,10 @@ def score(config: DictConfig) -> None:
         entry, pictures = standing_entry(config, rules, truth)
     assert entry is not None
     networks, left_out = network_statistics(config.weights, rules.measures, device)
-    output = output_of(config, rules, truth)
-    if config.truth is not None and Path(str(config.truth)).resolve() in output.resolve().parents:
-        raise ValueError(f"{output} lies in the folder of true pictures; name another output_dir")
+    place = Place.of(config, rules)
+    place.require_apart(config)
+    if place.named is not None:
+        require_same_entry(place.named, entry, rules)
     workers = whole_number(config.workers, "workers")
     if workers is None:
         workers = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
@@ -60,7 +66,7 @@ def score(config: DictConfig) -> None:
         entry,
         pictures,
         rules,
-        output,
+        place.output,
         data=data,
         whole=truth.keys,
         networks=networks,
@@ -71,7 +77,7 @@ def score(config: DictConfig) -> None:
     )
     if scores is not None:
         print_scores(scores)
-        print(f"scores and pictures: {output}")
+        print(f"scores and pictures: {place.output(str(scores['identity']))}")
     else:
         print(f"process {process_of_how_many()[0]} has done its share")
 
@@ -126,6 +132,7 @@ def true_pictures(config: DictConfig, rules: ScoringProtocol) -> tuple[PictureSe
 
 def predictions_entry(config: DictConfig, rules: ScoringProtocol, truth: PictureSet) -> tuple[Entry, Pictures]:
     """A folder of predictions, each beside its truth; what does not match is listed."""
+    from datamodules.colorize_record import require_of_one_call
     from datamodules.folders import Predicted, UnmatchedError
     from evaluation.scorer import Entry
 
@@ -136,10 +143,13 @@ def predictions_entry(config: DictConfig, rules: ScoringProtocol, truth: Picture
     try:
         predicted = Predicted(truth, folder, unmatched=config.unmatched, restrict_to=chosen)
     except UnmatchedError as error:
-        path = output_of(config, rules, truth) / "unmatched.txt"
+        path = Place.of(config, rules).output(hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12])
+        path = path / "unmatched.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{name}\n" for name in [*error.missing, *error.strangers]), encoding="utf-8")
+        names = "".join(f"{name}\n" for name in [*error.missing, *error.strangers])
+        path.write_bytes(os.fsencode(names))
         raise ValueError(f"{error}; all of them: {path}") from error
+    require_of_one_call(folder, [file for files in predicted.files for file in files])
     source = {"path": str(folder), "sha256": predicted.sha256}
     return Entry(
         text(config.method) or folder.resolve().name,
@@ -160,23 +170,74 @@ def standing_entry(config: DictConfig, rules: ScoringProtocol, truth: PictureSet
     return Entry(row.name, "baseline", variant=text(config.variant)), row
 
 
-def output_of(config: DictConfig, rules: ScoringProtocol, truth: PictureSet) -> Path:
-    """Where scores go: apart for each method, variant, protocol, set and number of pictures, unless it is named."""
-    from evaluation.protocols import keys_sha256
+@dataclass(frozen=True)
+class Place:
+    """Where scores go: apart for everything that makes two scorings different, unless it is named.
 
-    if config.output_dir is not None:
-        return Path(str(config.output_dir))
-    changes = [f"{name}={value}" for name, value in settings_of(as_dictionary(config.overrides))]
-    limit = [] if config.pictures is None else [f"first{config.pictures}"]
-    variant = [text(config.variant)] if config.variant is not None else changes
-    name = "_".join([rules.name, rules.hash, keys_sha256(truth.keys)[:6], *map(str, variant), *limit]).replace("/", "_")
-    if config.checkpoint is not None:
-        from lightning_modules.checkpoint import find_checkpoint
+    Attributes:
+        named: The folder that was asked for.
+        folder: Holds a folder for each scoring, unless one was asked for.
+        name: What the name of that begins with.
+    """
 
-        checkpoint: Path = find_checkpoint(str(config.checkpoint))
-        return checkpoint.parent / "evaluations" / name
-    who = config.method or config.baseline or Path(str(config.predictions)).resolve().name
-    return Path("scores") / str(who).replace("/", "_") / name
+    named: Path | None
+    folder: Path
+    name: str
+
+    @classmethod
+    def of(cls, config: DictConfig, rules: ScoringProtocol) -> Place:
+        """The place that a command line asks for: beside the checkpoint, or in `scores/`."""
+        changes = [f"{name}={value}" for name, value in settings_of(as_dictionary(config.overrides))]
+        limit = [] if config.pictures is None else [f"first{config.pictures}"]
+        variant = [text(config.variant)] if config.variant is not None else changes
+        who = file_name(str(config.method or config.baseline or Path(str(config.predictions)).resolve().name))
+        folder = Path("scores") / who
+        if config.checkpoint is not None:
+            from lightning_modules.checkpoint import find_checkpoint
+
+            folder = find_checkpoint(str(config.checkpoint)).parent / "evaluations"
+        named = None if config.output_dir is None else Path(str(config.output_dir))
+        return cls(named, folder, file_name("_".join([rules.name, *map(str, variant), *limit])))
+
+    def output(self, identity: str) -> Path:
+        """The folder of a scoring by the identity of what is scored."""
+        return self.named or self.folder / f"{self.name}_{identity}"
+
+    def require_apart(self, config: DictConfig) -> None:
+        """Refuse to write among the pictures, where what is written would be taken for some of them.
+
+        Raises:
+            ValueError: If the place lies in a folder of pictures.
+        """
+        photos = config.data.root if config.truth is None and config.data._target_.endswith(".Photos") else None
+        for what, folder in (("true pictures", config.truth or photos), ("predictions", config.predictions)):
+            if folder is not None and Path(str(folder)).resolve() in self.output("_").resolve().parents:
+                raise ValueError(f"{self.named or self.folder} lies in the folder of {what}; name another output_dir")
+
+
+def require_same_entry(output: Path, entry: Entry, rules: ScoringProtocol) -> None:
+    """Refuse to overwrite the scores of somebody else.
+
+    Raises:
+        ValueError: If a folder holds them.
+    """
+    try:
+        there = json.loads((output / "scores.json").read_text(encoding="utf-8"))
+        found = [there["method"], there["variant"], there["kind"], there["source"].get("path"), there["protocol"]["hash"]]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ValueError(f"{output}/scores.json is damaged; remove it, or name another output_dir") from None
+    if found != [entry.method, entry.variant, entry.kind, entry.source.get("path"), rules.hash]:
+        raise ValueError(
+            f"{output} holds the scores of {there['method']} by {there['protocol'].get('name')}; name another "
+            f"output_dir for {entry.method} by {rules.name}, or remove that one"
+        )
+
+
+def file_name(words: str) -> str:
+    """Words as part of a file's name: of `..` or `a/b` no path, and of a length that file systems take."""
+    return words.replace("/", "_").replace("\\", "_").lstrip(".")[:LONGEST_NAME] or "_"
 
 
 def settings_of(overrides: dict[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:

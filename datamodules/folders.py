@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 from unicodedata import normalize
@@ -67,6 +68,10 @@ class Folder(PictureSet):
     def __getitem__(self, visit: Visit) -> dict[str, Any]:
         sample = {"rgb": shown(self.paths[visit.picture])[0], "key": self.keys[visit.picture]}
         return sample | ({"label": self.labels[visit.picture]} if self.labels and self.of_imagenet else {})
+
+    def digest(self, number: int) -> bytes:
+        """Of the file."""
+        return file_digest(self.paths[number])
 
 
 class UnmatchedError(ValueError):
@@ -154,20 +159,26 @@ class Predicted(PictureSet):
             "lossy": "JPEG" in formats,
         }
 
+    def digest(self, number: int) -> bytes:
+        """Of the picture and of its predictions."""
+        digests = (self.digests[file] for file in self.files[number])
+        return hashlib.sha256(self.truth.digest(self.places[number]) + b"".join(digests)).digest()
+
+    @cached_property
+    def digests(self) -> dict[Path, bytes]:
+        """SHA-256 of each file of predictions."""
+        files = [file for files in self.files for file in files]
+        pieces = [files[start : start + HASHED_AT_ONCE] for start in range(0, len(files), HASHED_AT_ONCE)]
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(lambda piece: list(map(file_digest, piece)), pieces)
+            shown = track(found, "hashing predictions", len(pieces), disable=len(files) < 500)
+            return dict(zip(files, chain.from_iterable(shown), strict=True))
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of what `sha256sum` prints of the predictions, sorted by their paths below the folder."""
-        files = {below(file, self.predictions): file for files in self.files for file in files}
-        names = sorted(files)
-
-        def lines(start: int) -> str:
-            chosen = names[start : start + HASHED_AT_ONCE]
-            return "".join(f"{hashlib.sha256(files[name].read_bytes()).hexdigest()}  {name}\n" for name in chosen)
-
-        starts = range(0, len(names), HASHED_AT_ONCE)
-        with ThreadPoolExecutor() as pool:
-            text = "".join(track(pool.map(lines, starts), "hashing predictions", len(starts), disable=len(names) < 500))
-        return hashlib.sha256(os.fsencode(text)).hexdigest()
+        lines = sorted((below(file, self.predictions), digest.hex()) for file, digest in self.digests.items())
+        return hashlib.sha256(os.fsencode("".join(f"{digest}  {name}\n" for name, digest in lines))).hexdigest()
 
     def complaint(self, wanted: int, some_match: bool) -> str:
         """What does not match, and the mend."""
@@ -263,6 +274,14 @@ def shown(path: Path) -> tuple[Tensor, str]:
         return read_picture_and_format(path)
     except ValueError as error:
         raise BadPictureError(str(error), str(path)) from error
+
+
+def file_digest(path: Path) -> bytes:
+    """SHA-256 of a file, or of the reason why it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError as error:
+        return hashlib.sha256(str(error.errno).encode()).digest()
 
 
 def joined(path: Path) -> str:

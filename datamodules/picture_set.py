@@ -1,5 +1,6 @@
 """What every set of pictures promises, and how a worker makes batches of one."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
@@ -60,6 +61,14 @@ class PictureSet(Dataset[dict[str, Any]]):
     def at(self, number: int) -> dict[str, Any]:
         """The picture at a place, as evaluation visits it."""
         return self[Visit(number, 0)]
+
+    def digest(self, number: int) -> bytes:
+        """SHA-256 that changes with the bytes of the picture at a place, and of all that comes with it."""
+        try:
+            rgb = self.at(number)["rgb"]
+        except (BadPictureError, MemoryError) as error:
+            return hashlib.sha256(str(error).encode(errors="surrogateescape")).digest()
+        return hashlib.sha256(f"{tuple(rgb.shape)}".encode() + rgb.contiguous().numpy().tobytes()).digest()
 
     def as_stored(self) -> Self:
         """The same pictures, untransformed where this set transforms them: for protocols that say how to resize."""

@@ -1,32 +1,34 @@
 """What the record of a scoring says in words."""
 
-from evaluation.protocols import ScoringProtocol
-from evaluation.scorer import Entry
+from evaluation.plan import Plan
 from evaluation.summary import Summary
 
+NAMED = 5
+"""Names that a note gives."""
 
-def label_of(rules: ScoringProtocol, pictures: int, named: bool, complete: bool) -> str:
+
+def label_of(plan: Plan, pictures: int, named: bool, complete: bool) -> str:
     """What a table calls the set: by the protocol's name for it only if it is that set, and whole."""
     count = f"{pictures:,} picture{'s' * (pictures != 1)}"
     if named:
-        return str(rules.set)
-    return count if complete else f"subset of {count}"
+        return str(plan.rules.set)
+    if not complete:
+        return f"subset of {count}"
+    return count if len(plan.wanted) == pictures else f"{count}, {len(plan.wanted):,} coloured"
 
 
-def notes(entry: Entry, rules: ScoringProtocol, summary: Summary, chosen: int, guided: int) -> list[str]:
-    """What a reader of the scores should know, in sentences.
-
-    Args:
-        entry: Who was scored.
-        rules: The protocol.
-        summary: The scores.
-        chosen: Pictures that the protocol wants coloured.
-        guided: Those of them for which the set has what the protocol's guidance wants.
-    """
+def notes(plan: Plan, summary: Summary) -> list[str]:
+    """What a reader of the scores should know, in sentences."""
+    entry, rules = plan.entry, plan.rules
     found = list(entry.colorizer.remarks) if entry.colorizer else []
-    if guided < chosen:
+    if summary.unreadable:
+        names = ", ".join(list(summary.unreadable)[:NAMED])
+        more = ", ..." if len(summary.unreadable) > NAMED else ""
+        found.append(f"{len(summary.unreadable):,} pictures could not be scored, and are not: {names}{more}")
+    if plan.unguided:
+        chosen = len(plan.guided) + plan.unguided
         found.append(
-            f"{chosen - guided:,} of {chosen:,} pictures have no reference by {rules.guidance} in this set and were "
+            f"{plan.unguided:,} of {chosen:,} pictures have no reference by {rules.guidance} in this set and were "
             "not coloured"
         )
     counts, coloured = summary.counts, summary.picture_counts["coloured"]

@@ -52,13 +52,13 @@ class Part:
     Attributes:
         coloured: Those that have colour and were coloured.
         modelled: Those whose likelihood was computed.
-        unreadable: Names of those that cannot be read.
+        unreadable: Why those that could not be scored could not be read, or coloured, by name.
         counts: Of pictures that were read, grey, and so on.
     """
 
     coloured: Table
     modelled: Table
-    unreadable: list[str]
+    unreadable: dict[str, str]
     counts: dict[str, int]
 
 
@@ -84,8 +84,8 @@ class Parts:
 
     def save(self, number: int, part: Part) -> None:
         """Write a part, whole or not at all."""
-        arrays: dict[str, Any] = {"counts": np.array(json.dumps(part.counts))}
-        arrays["unreadable"] = np.array(part.unreadable, dtype=np.str_)
+        told = {"counts": part.counts, "unreadable": part.unreadable}
+        arrays: dict[str, Any] = {name: np.array(json.dumps(values)) for name, values in told.items()}
         for name in ("coloured", "modelled"):
             table: Table = getattr(part, name)
             arrays[f"{name}/keys"] = np.array(table.keys, dtype=np.str_)
@@ -124,9 +124,8 @@ class Parts:
             statistics = dict(zip(arrays[f"{name}/names"].tolist(), values, strict=False))
             sizes = [(int(height), int(width)) for height, width in arrays[f"{name}/sizes"]]
             tables[name] = Table(arrays[f"{name}/keys"].tolist(), sizes, statistics)
-        return Part(
-            tables["coloured"], tables["modelled"], arrays["unreadable"].tolist(), json.loads(str(arrays["counts"]))
-        )
+        unreadable, counts = (json.loads(str(arrays[name])) for name in ("unreadable", "counts"))
+        return Part(tables["coloured"], tables["modelled"], unreadable, counts)
 
     def __iter__(self) -> Iterator[Part]:
         """All parts, one at a time."""

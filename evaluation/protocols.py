@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import os
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
+from itertools import count
 from typing import Any, Literal
 
 import yaml
@@ -131,12 +134,12 @@ def in_order_of_digests(keys: Sequence[str], salt: str) -> list[int]:
 
 def digest(salt: str, key: str) -> bytes:
     """SHA-256 of salt and key."""
-    return hashlib.sha256(f"{salt} {key}".encode()).digest()
+    return hashlib.sha256(os.fsencode(f"{salt} {key}")).digest()
 
 
 def keys_sha256(keys: Collection[str]) -> str:
     """SHA-256 of a set's names: sorted, one a line, with a final newline."""
-    return hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("".join(f"{key}\n" for key in sorted(keys)))).hexdigest()
 
 
 def definition_hash(definition: Mapping[str, Any]) -> str:
@@ -152,3 +155,17 @@ def installed(name: str) -> ScoringProtocol | None:
         return None
     fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     return ScoringProtocol(**{key: value for key, value in fields.items() if key != "_target_"})
+
+def distinct(keys: Sequence[str]) -> Sequence[str]:
+    """Names as they are, but for a number behind those that have occurred before: `a`, `a_2`, `a_3`."""
+    if len(taken := set(keys)) == len(keys):
+        return keys
+    seen, found = Counter[str](), list[str]()
+    for key in keys:
+        seen[key] += 1
+        name = key
+        if seen[key] > 1:
+            name = next(each for number in count(seen[key]) if (each := f"{key}_{number}") not in taken)
+            taken.add(name)
+        found.append(name)
+    return found

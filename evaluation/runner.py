@@ -12,28 +12,32 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from filelock import FileLock, Timeout
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from evaluation.guidance import References
 from evaluation.measures import CURVES, MEASURES
 from evaluation.notes import label_of, notes
-from evaluation.parts import PART, Parts
+from evaluation.parts import Parts
+from evaluation.plan import Plan
 from evaluation.protocols import ScoringProtocol, keys_sha256
 from evaluation.record import SCORES_SCHEMA, git_commit, hardware, package_versions, write_json
 from evaluation.report.cases import save_cases
 from evaluation.scorer import Entry, Pictures, Scorer
 from evaluation.statistics import Statistic
-from evaluation.summary import summarize
+from evaluation.summary import Summary, summarize
 from lightning_modules.abilities import likelihood_of
 
+PARTS, GALLERY_FOLDER = "parts", "gallery"
+"""Folders in that of the scores: of what is done so far, and of the few images that every method shows."""
 BEST_OF = "psnr_best_of"
 """A curve over samples."""
 LARGE_PIECE = 24 * 2**20
@@ -71,7 +75,7 @@ def evaluate(
     entry: Entry,
     pictures: Pictures,
     rules: ScoringProtocol,
-    output: Path,
+    output: Path | Callable[[str], Path],
     *,
     data: Mapping[str, Any],
     whole: Sequence[str] | None = None,
@@ -90,7 +94,7 @@ def evaluate(
         entry: Who is scored.
         pictures: The set, with predictions unless the entry colours it.
         rules: What to measure, and how.
-        output: Folder to write to.
+        output: Folder to write to, or what chooses it by the identity of what is scored (see `Plan.identity`).
         data: Where the set comes from, for the record.
         whole: Names of all the set's pictures, if `pictures` are only those that have predictions.
         networks: Statistics that need a network, by name.
@@ -108,23 +112,59 @@ def evaluate(
         ValueError: If nothing can be scored, a prediction does not fit its picture, or a score is no number.
         OSError: If the set cannot be read any more.
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"pictures={limit} should be a number from 1 on, or null for all")
     if workers < 0:
         raise ValueError(f"workers={workers} should be a number from 0 on, or null for one a core")
-    started = time.time()
+    started, commit = time.time(), git_commit()
     left_out = {**(left_out or {}), **unavailable(entry, rules)}
     measures = [name for name in rules.measures if name not in left_out]
-    keys, whole = pictures.keys, whole or pictures.keys
-    wanted = {whole[place] for place in rules.chosen(whole)}
-    chosen = [place for place, key in enumerate(keys) if key in wanted]
-    references = References.wanted_by(rules, pictures) if entry.colorizer else None
-    guided = references.guided(chosen) if references else chosen
-    coloured = frozenset(guided)
-    others = [place for place in range(len(keys)) if place not in coloured] if "bits_per_dim" in measures else []
-    places = [*guided, *others][:limit]
-    plan = [places[start : start + PART] for start in range(0, len(places), PART)]
-    record: dict[str, Any] = {
+    plan = Plan.of(
+        entry, pictures, rules, data, whole=whole, likelihoods="bits_per_dim" in measures, limit=limit
+    )
+    if not isinstance(output, Path):
+        output = output(plan.identity)
+    attempt = hashlib.sha256(json.dumps([plan.identity, sorted(left_out), commit]).encode()).hexdigest()[:12]
+    parts = Parts(output / PARTS / attempt, len(plan.parts))
+    parts.folder.mkdir(parents=True, exist_ok=True)
+    scorer = Scorer(
+        entry,
+        pictures,
+        plan.keys,
+        rules,
+        plan.parts,
+        frozenset(plan.guided),
+        frozenset(statistics_wanted(measures, entry.samples)),
+        networks or {},
+        parts,
+        (frozenset(plan.gallery), parts.folder / GALLERY_FOLDER),
+        unreadable,
+        plan.references,
+    )
+    rank, processes = process or process_of_how_many()
+    mine = range(rank, parts.count, processes)
+    if rank:
+        score_parts(scorer, mine, workers)
+        return None
+    with claimed(output / PARTS):
+        score_parts(scorer, [*mine, *sorted(set(range(parts.count)) - set(mine), reverse=True)], workers)
+        return finish(plan, scorer, measures, left_out, output, started, commit)
+
+
+def finish(
+    plan: Plan,
+    scorer: Scorer,
+    measures: Sequence[str],
+    left_out: Mapping[str, str],
+    output: Path,
+    started: float,
+    commit: str | None,
+) -> dict[str, Any]:
+    """Sum up the parts, write all that is to be kept, and clear the parts away."""
+    entry, rules = plan.entry, plan.rules
+    summary = summarize(scorer.parts, rules, measures, output / "pictures.csv")
+    if (likelihood := likelihood_of(entry.colorizer)) and "bits_per_dim" in summary.metrics:
+        summary.metrics["bits_per_dim"]["space"] = likelihood.likelihood_space
+    save_cases(scorer, summary, output)
+    scores: dict[str, Any] = {
         "schema": SCORES_SCHEMA,
         "method": entry.method,
         "variant": entry.variant,
@@ -132,56 +172,16 @@ def evaluate(
         "source": entry.source,
         "hyper_parameters": dict(entry.colorizer.hparams) if entry.colorizer else {},
         "protocol": rules.definition,
-        "set": {"data": dict(data)},
-    }
-    commit, planned = git_commit(), [keys[place] for place in places]
-    identity = json.dumps([record, planned, sorted(left_out), commit], sort_keys=True, default=str)
-    parts = Parts(output / "parts" / hashlib.sha256(identity.encode()).hexdigest()[:12], len(plan))
-    parts.folder.mkdir(parents=True, exist_ok=True)
-    shown = rules.gallery([keys[place] for place in places if place in coloured])
-    scorer = Scorer(
-        entry,
-        pictures,
-        rules,
-        plan,
-        coloured,
-        frozenset(statistics_wanted(measures, entry.samples)),
-        networks or {},
-        parts,
-        (frozenset(shown), output / "gallery"),
-        unreadable,
-        references,
-    )
-    rank, processes = process or process_of_how_many()
-    mine = range(rank, parts.count, processes)
-    others_parts = sorted(set(range(parts.count)) - set(mine), reverse=True) if rank == 0 else []
-    score_parts(scorer, [number for number in [*mine, *others_parts] if not parts.done(number)], workers)
-    if rank:
-        return None
-
-    summary = summarize(parts, rules, measures, output / "pictures.csv")
-    if (likelihood := likelihood_of(entry.colorizer)) and "bits_per_dim" in summary.metrics:
-        summary.metrics["bits_per_dim"]["space"] = likelihood.likelihood_space
-    save_cases(scorer, summary, output)
-    scored = set(planned) - set(summary.unreadable)
-    complete = len(guided) == len(chosen) and scored >= (wanted if not others else set(whole))
-    named = complete and rules.grants_name(whole)
-    record["set"] |= {
-        "label": label_of(rules, len(whole) if complete else len(scored), named, complete),
-        "named": named,
-        "complete": complete,
-        "keys_sha256": keys_sha256(whole if complete else scored),
-        "pictures": len(whole) if complete else len(scored),
-        "mean_rgb": summary.mean_rgb,
-    }
-    scores = {
-        **record,
+        "set": set_record(plan, summary),
+        "identity": plan.identity,
+        "inputs_sha256": plan.inputs_sha256,
         "pictures": {**{"all": summary.counts["read"]}, **summary.picture_counts},
+        "unreadable": summary.unreadable,
         "metrics": summary.metrics,
         "left_out": left_out,
         "curves": summary.curves,
-        "gallery": shown,
-        "notes": notes(entry, rules, summary, len(chosen), len(guided)),
+        "gallery": [key for key in plan.gallery if key not in summary.unreadable],
+        "notes": notes(plan, summary),
         "commit": commit,
         "packages": package_versions(),
         "hardware": hardware(),
@@ -189,18 +189,62 @@ def evaluate(
         "scored": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "wall_seconds": round(time.time() - started, 1),
     }
+    replace_folder(scorer.gallery[1], output / GALLERY_FOLDER)
     write_json(output / "scores.json", scores)
-    shutil.rmtree(parts.folder.parent, ignore_errors=True)
+    shutil.rmtree(output / PARTS, ignore_errors=True)
     return scores
 
 
-def score_parts(scorer: Scorer, numbers: Sequence[int], workers: int) -> None:
-    """Score these parts, but those that another process has done by then.
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Work on the parts in a folder as the only command that does.
+
+    Raises:
+        OSError: If another command scores there now.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OSError(f"another command is scoring in {folder.parent}; wait for it, or give another output_dir") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def set_record(plan: Plan, summary: Summary) -> dict[str, Any]:
+    """What `scores.json` says of the set: under its own name only if all that the protocol wants of it was scored."""
+    scored = set(plan.planned) - summary.unreadable.keys()
+    complete = plan.is_completed_by(scored)
+    named = complete and plan.rules.grants_name(plan.whole)
+    keys = plan.whole if complete else scored
+    return {
+        "data": dict(plan.data),
+        "label": label_of(plan, len(keys), named, complete),
+        "named": named,
+        "complete": complete,
+        "keys_sha256": keys_sha256(keys),
+        "pictures": len(scored),
+        "mean_rgb": summary.mean_rgb,
+    }
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Put a folder in the place of another, so that nothing of an earlier scoring stays."""
+    shutil.rmtree(old, ignore_errors=True)
+    if new.is_dir():
+        new.rename(old)
+
+
+def score_parts(scorer: Scorer, all_numbers: Sequence[int], workers: int) -> None:
+    """Score these parts, but those that are done already, or that another process has done by then.
 
     Raises:
         ValueError: If a picture cannot be scored.
         OSError: If the set cannot be read, or a worker dies.
     """
+    numbers = [number for number in all_numbers if not scorer.parts.done(number)]
     colorizer = scorer.entry.colorizer
     there = colorizer is None and not scorer.networks
     loader = DataLoader(

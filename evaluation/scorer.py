@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -18,6 +19,7 @@ from evaluation.report.cases import save_gallery
 from evaluation.statistics import Pairs, Statistic, statistics_of
 from lightning_modules.abilities import likelihood_of
 from lightning_modules.color import is_grey, to_float, to_uint8
+from lightning_modules.device import is_out_of_memory
 
 if TYPE_CHECKING:
     from lightning_modules.colorizer import Colorizer
@@ -43,6 +45,9 @@ class Pictures(Protocol):
             ValueError: If this picture cannot be read.
             OSError: If none can be read any more.
         """
+
+    def digest(self, number: int) -> bytes:
+        """SHA-256 that changes with a picture's bytes and those of its predictions."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class Scorer:
     Attributes:
         entry: Who is scored.
         pictures: The set.
+        keys: The pictures' names, each once.
         rules: The protocol.
         plan: Places of each part's pictures in the set.
         chosen: Places of the pictures to colour.
@@ -105,8 +111,9 @@ class Scorer:
 
     entry: Entry
     pictures: Pictures
+    keys: Sequence[str]
     rules: ScoringProtocol
-    plan: list[list[int]]
+    plan: list[Sequence[int]]
     chosen: frozenset[int]
     wanted: frozenset[str]
     networks: Mapping[str, Statistic]
@@ -128,15 +135,33 @@ class Scorer:
         """
         items = []
         for place in self.plan[number]:
-            if only is not None and self.pictures.keys[place] not in only:
+            if only is not None and self.keys[place] not in only:
                 continue
+            item: dict[str, Any] = {"key": self.keys[place]}
             try:
-                items.append(self.prepared(place))
-            except ValueError:
-                if self.unreadable == "stop":
-                    raise
-                items.append({"unreadable": self.pictures.keys[place]})
+                item = self.prepared(place)
+            except ValueError as error:
+                self.leave_out(item, str(error))
+            except (MemoryError, RuntimeError) as error:
+                self.leave_out_if_too_large(item, error)
+            items.append(item)
         return items
+
+    def leave_out(self, item: dict[str, Any], failure: str) -> None:
+        """Note why a picture is not scored.
+
+        Raises:
+            ValueError: If none may be left out.
+        """
+        if self.unreadable == "stop":
+            raise ValueError(failure)
+        item["failure"] = failure
+
+    def leave_out_if_too_large(self, item: dict[str, Any], error: BaseException) -> None:
+        """Leave out a picture for which there is not enough memory; any other error is raised again."""
+        if not is_out_of_memory(error):
+            raise error
+        self.leave_out(item, f"{item['key']} is too large for the memory there is")
 
     def prepared(self, place: int) -> dict[str, Any]:
         """A picture of the set, at the size at which it is coloured and compared, and its reference if it needs one.
@@ -144,7 +169,7 @@ class Scorer:
         Raises:
             ValueError: If it, a prediction of it or every reference for it cannot be read, or the first two do not fit.
         """
-        item = self.pictures.at(place)
+        item = self.pictures.at(place) | {"key": self.keys[place]}
         rgb, truth = item["rgb"], self.rules.prepare(item["rgb"])
         item |= {"truth": truth, "rgb": truth if self.rules.luminance_source == "resized" else rgb}
         item["grey"] = is_grey(truth)
@@ -174,29 +199,35 @@ class Scorer:
                 statistics = statistics_of(pairs, self.wanted, self.networks)
             except ValueError as error:
                 raise ValueError(f"{item['key']}: {error}") from error
+            except (MemoryError, RuntimeError) as error:
+                self.leave_out_if_too_large(item, error)
+                continue
             rows = {name: values.numpy() for name, values in statistics.items()}
             coloured.append((item["key"], tuple(item["truth"].shape[1:]), rows))
             if item["key"] in self.gallery[0]:
                 save_gallery(self.gallery[1], item["key"], samples, item["truth"])
-        seen = [item for item in items if "unreadable" not in item]
+        modelled = list(self.modelled(items))
+        seen = [item for item in items if "failure" not in item]
         counts = {
             "read": len(seen),
             "grey": sum(item["grey"] for item in seen),
         }
         for name in ("grey_prediction", "mislabelled", "lossy"):
             counts[name] = sum(bool(item.get(name)) for item in seen if item["coloured"])
-        unreadable = [item["unreadable"] for item in items if "unreadable" in item]
-        self.parts.save(number, Part(Table.of(coloured), Table.of(list(self.modelled(seen))), unreadable, counts))
+        failed = {item["key"]: item["failure"] for item in items if "failure" in item}
+        tables = [Table.of([row for row in rows if row[0] not in failed]) for rows in (coloured, modelled)]
+        self.parts.save(number, Part(*tables, failed, counts))
 
     def colourings(self, number: int, items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Tensor]]:
         """Those of a part's pictures that are coloured, with their samples, uint8 (S, 3, H, W): the same every time."""
-        wanted = [item for item in items if item.get("coloured")]
+        wanted = [item for item in items if item.get("coloured") and "failure" not in item]
         colorizer = self.entry.colorizer
         if colorizer is None:
             yield from ((item, item["samples"][: self.rules.samples]) for item in wanted)
             return
         generator = torch.Generator(colorizer.device).manual_seed(hash((self.rules.seed, number)) % 2**63)
-        for group in alike(wanted):
+
+        def draw(group: list[dict[str, Any]]) -> Tensor:
             rgb = to_float(torch.stack([item["rgb"] for item in group]).to(colorizer.device))
             drawn = colorizer.colorize(
                 colorizer.luminance(rgb),
@@ -209,8 +240,33 @@ class Scorer:
                     f"{self.entry.method} gives {group[0]['key']}, or a picture beside it, colours that are not "
                     "numbers; did its training diverge?"
                 )
-            for item, samples in zip(group, to_uint8(drawn), strict=True):
-                yield item | {"truth": item["truth"].to(samples.device)}, self.rules.prepare(samples)
+            return to_uint8(drawn)
+
+        for item, samples in self.within_memory(wanted, draw):
+            item["truth"] = item["truth"].to(samples.device)
+            yield item, self.rules.prepare(samples)
+
+    def within_memory(
+        self, items: list[dict[str, Any]], compute: Callable[[list[dict[str, Any]]], Tensor]
+    ) -> Iterator[tuple[dict[str, Any], Tensor]]:
+        """Each picture and what is computed of it: of pictures that are alike together or, if they are too large, alone.
+
+        One that is too large alone is left out.
+        """
+        groups = deque(alike(items))
+        while groups:
+            group = groups.popleft()
+            try:
+                computed = compute(group)
+            except (MemoryError, RuntimeError) as error:
+                if len(group) == 1:
+                    self.leave_out_if_too_large(group[0], error)
+                elif not is_out_of_memory(error):
+                    raise
+                else:
+                    groups.extendleft([item] for item in reversed(group))
+                continue
+            yield from zip(group, computed, strict=True)
 
     def modelled(self, items: list[dict[str, Any]]) -> Iterator[tuple[str, tuple[int, int], dict[str, Any]]]:
         """Each picture's likelihood, grey ones too."""
@@ -218,20 +274,18 @@ class Scorer:
         likelihood = likelihood_of(colorizer)
         if colorizer is None or likelihood is None or "bits_per_dim" not in self.rules.measures:
             return
-        for group in alike(items):
+
+        def bits(group: list[dict[str, Any]]) -> Tensor:
             rgb = to_float(torch.stack([item["truth"] for item in group]).to(colorizer.device))
             with torch.no_grad():
-                bits = likelihood.bits_per_dim(rgb).double().cpu().view(-1, 1).numpy()
-            for item, value in zip(group, bits, strict=True):
-                if value != value:
-                    raise ValueError(
-                        f"{self.entry.method} gives {item['key']} no likelihood; did its training diverge?"
-                    )
-                yield (
-                    item["key"],
-                    (rgb.shape[2], rgb.shape[3]),
-                    {"bits_per_dim": value, "likelihood_pictures": value * 0 + 1},
-                )
+                return likelihood.bits_per_dim(rgb).double().cpu()
+
+        for item, value in self.within_memory([item for item in items if "failure" not in item], bits):
+            if value.isnan():
+                raise ValueError(f"{self.entry.method} gives {item['key']} no likelihood; did its training diverge?")
+            found = value.view(1).numpy()
+            size = (item["truth"].shape[1], item["truth"].shape[2])
+            yield item["key"], size, {"bits_per_dim": found, "likelihood_pictures": found * 0 + 1}
 
 
 def alike(items: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from evaluation.protocols import ScoringProtocol
+from evaluation.protocols import ScoringProtocol, distinct
 from lightning_modules.color import is_grey, lab_to_rgb, rgb_to_lab, rgb_to_lightness, to_float, to_uint8
 from lightning_modules.resize import resized
 
@@ -41,10 +41,14 @@ class StandingRow:
         if self.name == "permuted_chroma" and len(self.circle) < 2:
             raise ValueError("permuted_chroma takes the chroma of another picture, and this set has only one")
 
-    @property
+    @cached_property
     def keys(self) -> Sequence[str]:
-        """The pictures' names."""
-        return self.pictures.keys
+        """The pictures' names, each once."""
+        return distinct(self.pictures.keys)
+
+    def digest(self, number: int) -> bytes:
+        """That of the picture: its colours follow from the set and the protocol."""
+        return self.pictures.digest(number)
 
     def at(self, number: int) -> dict[str, Any]:
         """A picture with one sample."""

@@ -38,7 +38,7 @@ class Summary:
         scores: Each coloured picture's score by each measure, (N,).
         keys: The coloured pictures' names.
         part_of: The part that each is in.
-        unreadable: Names of the pictures that could not be read.
+        unreadable: Why pictures could not be scored, by their names.
         mean_rgb: Of the coloured pictures' truths, in [0, 1]: tells other pictures under the same names.
     """
 
@@ -48,7 +48,7 @@ class Summary:
     scores: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     part_of: list[int] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
     mean_rgb: list[float] | None = None
 
     @property
@@ -80,12 +80,12 @@ def summarize(parts: Parts, rules: ScoringProtocol, measures: Sequence[str], pat
     totals: dict[str, NDArray[np.float64]] = {}
     sizes: dict[str, list[int]] = {"coloured": [], "modelled": []}
     half = path.with_name(path.name + ".part")
-    with half.open("w", newline="", encoding="utf-8") as file:
+    with half.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.writer(file)
         rows.writerow(["key", "height", "width", "pixels", *(name for name in measures if name != "fid")])
         for number, part in enumerate(parts):
             summary.counts.update(part.counts)
-            summary.unreadable += part.unreadable
+            summary.unreadable |= part.unreadable
             summary.keys += part.coloured.keys
             summary.part_of += [number] * len(part.coloured.keys)
             summary.counts["small"] += sum(min(size) < SMALLEST_SIDES[len(WEIGHTS)] for size in part.coloured.sizes)

@@ -1,10 +1,19 @@
 """Where arithmetic is done."""
 
+import re
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+"""What torch says, in a plain `RuntimeError` on a CPU."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was not enough memory, of a GPU or of the machine."""
+    return isinstance(error, MemoryError) or bool(OUT_OF_MEMORY.search(str(error)))
 
 
 def choose_device(name: str) -> torch.device:

@@ -12,7 +12,7 @@ import torch
 from skimage.color import rgb2lab
 from torch import Tensor
 
-from evaluation import runner
+from evaluation import plan
 from evaluation.protocols import ScoringProtocol, keys_sha256
 from evaluation.runner import evaluate
 from evaluation.scorer import Entry
@@ -41,6 +41,10 @@ class Labelled:
         if self.keys[number] in self.broken:
             raise ValueError("it is cut short")
         return {"rgb": self.truths[number], "key": self.keys[number]}
+
+    def digest(self, number: int) -> bytes:
+        """The picture itself."""
+        return self.truths[number].numpy().tobytes()
 
     @property
     def label_of(self) -> dict[str, int]:
@@ -162,7 +166,7 @@ def test_guidance_does_not_depend_on_what_else_is_scored_or_where(
     some = told([score(pictures, tmp_path / "some", replace(rules, sampled_pictures=5), limit=4)[0]])
     assert some == {key: whole[key] for key in some}
     assert len(some) == 4
-    monkeypatch.setattr(runner, "PART", 3)
+    monkeypatch.setattr(plan, "PART", 3)
     assert told([score(pictures, tmp_path / "parts", rules, workers=1)[0]]) == whole
     monkeypatch.setenv("WORLD_SIZE", "2")
     processes = []

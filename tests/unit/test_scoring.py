@@ -55,6 +55,11 @@ class Few:
         item = {"rgb": self.truths[number], "key": self.keys[number]}
         return item | ({"samples": self.predictions[number]} if self.predictions else {})
 
+    def digest(self, number: int) -> bytes:
+        """The picture and its predictions themselves."""
+        shown = [self.truths[number], *([self.predictions[number]] if self.predictions else [])]
+        return b"".join(each.numpy().tobytes() for each in shown)
+
 
 def few(count: int, samples: int = 1, seed: int = 0) -> Few:
     """Pictures of two sizes, each with predictions that are somewhat off."""
