@@ -263,6 +263,9 @@ def whole_number(value: Any, name: str) -> int | None:
 
 def main() -> None:
     """The command line."""
+    from evaluation.terminal import show_anything
+
+    show_anything()
     command("evaluate", score)
 
 

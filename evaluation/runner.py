@@ -20,7 +20,6 @@ from typing import Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -34,6 +33,7 @@ from evaluation.report.cases import save_cases
 from evaluation.scorer import Entry, Pictures, Scorer
 from evaluation.statistics import Statistic
 from evaluation.summary import Summary, summarize
+from evaluation.terminal import progress
 from lightning_modules.abilities import likelihood_of
 
 PARTS, GALLERY_FOLDER = "parts", "gallery"
@@ -256,7 +256,7 @@ def score_parts(scorer: Scorer, all_numbers: Sequence[int], workers: int) -> Non
         worker_init_fn=keep_memory,
         generator=torch.Generator(),
     )
-    for number, items, failure in track(killed_as_error(loader), f"scoring by {scorer.rules.name}", len(numbers)):
+    for number, items, failure in progress(killed_as_error(loader), f"scoring by {scorer.rules.name}", len(numbers)):
         if failure:
             raise ValueError(failure)
         if items is not None and not scorer.parts.done(number):

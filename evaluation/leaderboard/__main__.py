@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     pages = {"leaderboard.md": markdown.render(tables), "leaderboard.html": page.render(tables)}
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, text in pages.items():
-        (arguments.out / name).write_text(text, encoding="utf-8")
+        (arguments.out / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     rows_shown = sum(len(table.rows) for table in tables)
     print(f"{rows_shown} rows in {len(tables)} tables: {arguments.out / 'leaderboard.html'}")
     if arguments.wandb:
@@ -66,6 +66,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line; a mistake ends in one sentence."""
+    from evaluation.terminal import show_anything
+
+    show_anything()
     try:
         run(parse(arguments))
     except KeyboardInterrupt:

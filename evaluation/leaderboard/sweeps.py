@@ -1,38 +1,18 @@
 """The runs of a sweep: all that lie below a directory, with their settings, validation scores and rows."""
 
 import math
-import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from evaluation.leaderboard.rows import TEXT, TEXTS, Row, Shape, find_rows, optional
-from evaluation.record import read_json
+from evaluation.leaderboard.records import Best, RunEntries, check, complain, read_record
+from evaluation.leaderboard.rows import Row, find_rows
 from evaluation.run_directory import CHOICES_OF_PLACE, RECORD
 
 STATES = {"running": "unfinished", "finished": "not scored here"}
 """What a run is called that has no scores in a table; any other status is called by its own name."""
-
-
-def is_best(value: Any) -> bool:
-    """Whether a value of JSON is a validation score; of a run that diverged the number is NaN, infinite or null."""
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("monitor"), str)
-        and value.get("mode") in ("min", "max")
-        and isinstance(value.get("value"), int | float | None)
-    )
-
-
-SHAPES: dict[str, Shape] = {
-    "status": optional(TEXT),
-    "failure": optional(TEXT),
-    "overrides": optional(TEXTS),
-    "best": optional(("a monitor with its mode, min or max, and its value", is_best)),
-}
-"""What those entries of `run.json` should be that are read here."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +110,9 @@ def read_sweep(directory: Path) -> Sweep:
             name=str(folder.relative_to(directory)),
             settings=" ".join(settings[folder]),
             label=", ".join(map(shortened, settings[folder])),
-            validation=_validation(record),
+            validation=_validation(record.best),
             state=_state(record),
-            failure=record.get("failure") or "",
+            failure=record.failure or "",
         )
         for folder, record in records.items()
     }
@@ -143,20 +123,22 @@ def read_sweep(directory: Path) -> Sweep:
     )
 
 
-def _read_record(path: Path) -> dict[str, Any]:
-    record = read_json(path)
-    for key, (words, fits) in SHAPES.items():
-        if not fits(record.get(key)):
-            raise ValueError(f"{path} holds {reprlib.repr(record[key])} as {key}, not {words}")
-    return record
+def _read_record(path: Path) -> RunEntries:
+    """A run's record; one that is damaged is named on standard error, and its run is called so."""
+    mend = "mend or remove it"
+    try:
+        return check(path, read_record(path, mend), RunEntries, mend)
+    except ValueError as error:
+        complain(str(error))
+        return RunEntries(status="damaged")
 
 
-def _settings(records: Mapping[Path, Mapping[str, Any]]) -> dict[Path, list[str]]:
+def _settings(records: Mapping[Path, RunEntries]) -> dict[Path, list[str]]:
     """Each run's overrides that not all have; where to write and whether to go on are no settings."""
     overrides = {
-        folder: [text for text in record["overrides"] if _name(text) not in CHOICES_OF_PLACE]
+        folder: [text for text in record.overrides if _name(text) not in CHOICES_OF_PLACE]
         for folder, record in records.items()
-        if record.get("overrides") is not None
+        if record.overrides is not None
     }
     shared = set.intersection(*map(set, overrides.values())) if overrides else set()
     return {folder: [text for text in overrides.get(folder, []) if text not in shared] for folder in records}
@@ -182,17 +164,16 @@ def _end(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _state(record: Mapping[str, Any]) -> str:
-    status = record.get("status") or "running"
+def _state(record: RunEntries) -> str:
+    status = record.status or "running"
     return STATES.get(status, status)
 
 
-def _validation(record: Mapping[str, Any]) -> Validation | None:
-    best = record.get("best")
+def _validation(best: Best | None) -> Validation | None:
     if best is None:
         return None
-    value = best["value"] if best["value"] is not None and math.isfinite(best["value"]) else None
-    return Validation(best["monitor"], "lower" if best["mode"] == "min" else "higher", value)
+    value = best.value if best.value is not None and math.isfinite(best.value) else None
+    return Validation(best.monitor, "lower" if best.mode == "min" else "higher", value)
 
 
 def _run_of(row: Row, runs: Mapping[Path, Run], directory: Path) -> Run:

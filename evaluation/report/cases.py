@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from evaluation.summary import Summary
 
 OF_EACH_KIND = 2
+LONGEST_KEY = 200
+"""Bytes of an image's name that stand in that of a file, which may have 255."""
 REPRESENTATIVE = (0.80, 0.85, 0.90, 0.95, 0.99)
 """Values of MS-SSIM for which Guadarrama et al. 2017, Figure 10, show a pair of samples."""
 
@@ -28,7 +32,14 @@ def save_gallery(folder: Path, key: str, samples: Tensor, truth: Tensor) -> None
     shown = {"truth": truth, "grey": grey_of(to_float(truth)[None])[0]}
     shown |= {str(number): sample for number, sample in enumerate(samples)}
     for name, picture in shown.items():
-        to_image(picture).save(folder / f"{key}_{name}.png")
+        to_image(picture).save(folder.parent / file_of(key, name))
+
+
+def file_of(key: str, what: str) -> str:
+    """The place of a gallery's file in the folder of the scores; a key that is too long for a name is cut."""
+    if len(os.fsencode(key)) > LONGEST_KEY:
+        key = f"{key[:LONGEST_KEY // 4]}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:12]}"
+    return f"gallery/{key}_{what}.png"
 
 
 def save_cases(scorer: Scorer, summary: Summary, output: Path) -> None:

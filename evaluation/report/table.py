@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from evaluation.measures import MEASURES
+from evaluation.terminal import plain_console, show_anything
 
 
 def print_scores(scores: dict[str, Any]) -> None:
@@ -17,13 +17,13 @@ def print_scores(scores: dict[str, Any]) -> None:
         measure = MEASURES[name]
         interval = "" if score["low"] is None else f"{score['low']:.3f} to {score['high']:.3f}"
         table.add_row(measure.title, f"{score['value']:.3f} {measure.unit}".strip(), interval, f"{score['n']:,}")
-    console = Console()
+    show_anything()
+    console = plain_console()
     console.print(table)
     counts = scores["pictures"]
     console.print(
         f"{scores['set']['label']}: {counts['coloured']:,} coloured, {counts['grey']:,} grey, "
         f"{counts['unreadable']:,} unreadable",
-        highlight=False,
     )
     for note in [*scores["notes"], *(f"without {name}: {why}" for name, why in scores["left_out"].items())]:
-        console.print(note, style="yellow", highlight=False, soft_wrap=True)
+        console.print(note, style="yellow", soft_wrap=True)

@@ -77,6 +77,7 @@ def test_rounding_leaves_no_error_bar_below_zero(tmp_path: Path) -> None:
     metrics["ms_ssim"] |= {"value": 1.0, "low": 1.0 + 1e-15, "high": 1.0 - 1e-15}
     metrics["histogram_intersection_a"] |= {"low": None, "high": None}
     change_record(folder, metrics=metrics)
+    (folder / "pictures.csv").unlink()
     table = only_table(tmp_path)
     plots = page.Section(table, {page.identity(table.rows[0]): "#123456"}).plots
     assert plots[-1].title == "Intersection a against diversity"
