@@ -22,7 +22,7 @@ from datamodules.picture_set import BadPictureError, PictureSet, Visit
 from datamodules.pictures import decode_picture
 from datamodules.shards.catalogue import Catalogue, open_folder, open_pattern
 from datamodules.shards.files import ShardFiles, is_remote
-from datamodules.shards.index import Row
+from datamodules.shards.index import Row, reason_of
 from datamodules.splits import SHA256 as PUBLISHED_SPLITS
 from datamodules.splits import keys_of
 from datamodules.transforms import Transform, as_stored
@@ -144,8 +144,8 @@ def decode_mask(data: bytes) -> Tensor:
     try:
         with Image.open(BytesIO(data)) as mask:
             return torch.from_numpy(np.array(mask)).view(1, mask.height, mask.width)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"its mask cannot be read: {error}") from error
+    except Exception as error:  # on damaged files Pillow raises anything
+        raise ValueError(f"its mask cannot be read: {reason_of(error)}") from error
 
 
 class Images(PictureDataModule):

@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 import time
+from io import TextIOWrapper
 from pathlib import Path
 
 import configs.process  # noqa: F401
@@ -74,15 +75,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Do what the command line asks; returns the exit status."""
     from rich.console import Console
 
-    from datamodules.shards.catalogue import expand, index_shards, open_folder
-    from datamodules.shards.index import refuse_finished
+    from datamodules.shards.catalogue import expand, index_shards, name_of, open_folder, refuse_foreign
+    from datamodules.shards.index import MANIFEST, printable, refuse_finished
     from datamodules.shards.inspect import check, contact_sheet, describe, listed
     from datamodules.shards.sources import find_sources
     from datamodules.shards.writer import Encoding, write
 
-    console = Console()
+    console = Console(markup=False, emoji=False, highlight=False)
     started = time.monotonic()
-    command = shlex.join(["python", "-m", "datamodules.shards", *sys.argv[1:]])
+    command = printable(shlex.join(["python", "-m", "datamodules.shards", *sys.argv[1:]]))
     if arguments.command in ("write", "index"):
         refuse_finished(arguments.out)
     if arguments.command == "write":
@@ -101,6 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
         remove(unpacked)
     if arguments.command == "index":
         places = expand(arguments.shards)
+        names = [name_of(place, arguments.out) for place in places]
+        refuse_foreign(names, str(arguments.out / MANIFEST), web=True)
         cache = arguments.cache.expanduser()
         manifest = index_shards(places, arguments.out, command, cache, arguments.cache_gigabytes, arguments.workers)
     if arguments.command in ("write", "index"):
@@ -136,6 +139,8 @@ def remove(folder: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line; a mistake, a full disk or Ctrl-C ends in one sentence."""
+    if isinstance(sys.stdout, TextIOWrapper):  # what a terminal cannot show must not end a command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(run(parse(arguments)))
     except KeyboardInterrupt:

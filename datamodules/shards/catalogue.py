@@ -2,10 +2,11 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import uuid4
 
@@ -21,13 +22,20 @@ from datamodules.shards.index import (
     Facts,
     Index,
     Manifest,
+    Row,
     Shard,
+    free_name,
     manifest_from,
     rows_of,
     save,
     sha256_of,
 )
 from datamodules.shards.parallel import in_processes
+
+MANIFEST_BYTES = 1 << 30
+"""Of a manifest that is fetched, at most; that of 10,000 shards with a million duplicates has a tenth."""
+ROW_BYTES = 4096
+"""Of a picture's row in an index that is fetched, at most: its key has what is beyond 60."""
 
 
 @dataclass
@@ -51,7 +59,10 @@ class Catalogue:
     def index(self) -> Index:
         """The index, read from disk where it is looked at, and shared by all processes that do."""
         if self.opened is None:
-            self.opened = np.load(self.index_path, mmap_mode="r").view(np.ndarray)  # rows of a memmap are slow
+            opened = np.load(self.index_path, mmap_mode="r").view(np.ndarray)  # rows of a memmap are slow
+            if opened.dtype.names != Row._fields:
+                raise ValueError(f"the index of {self.place} has not the columns of one; index the shards anew")
+            self.opened = opened
         return self.opened
 
     def __getstate__(self) -> dict[str, Any]:
@@ -90,12 +101,17 @@ class Catalogue:
         return wrong
 
 
-def open_folder(root: str, cache: Path) -> Catalogue:
+def open_folder(root: str, cache: Path, places: list[str] | None = None) -> Catalogue:
     """The set of shards in a folder, or below a URL, that holds a manifest.
+
+    Args:
+        root: The folder or URL.
+        cache: Folder for what is fetched.
+        places: Of the shards, where the command line or the config names them; without, as the manifest does.
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If the manifest or the index is damaged.
+        ValueError: If the manifest or the index is damaged, or the manifest names what it may not.
     """
     root = root.rstrip("/")
     manifest_place, index_place = f"{root}/{MANIFEST}", f"{root}/{INDEX}"
@@ -103,7 +119,7 @@ def open_folder(root: str, cache: Path) -> Catalogue:
     if is_remote(root):
         folder = cache / hashlib.sha256(root.encode()).hexdigest()[:24]
         folder.mkdir(parents=True, exist_ok=True)
-        fetch_anew(manifest_place, folder / MANIFEST)
+        fetch_anew(manifest_place, folder / MANIFEST, MANIFEST_BYTES)
     elif not (folder / MANIFEST).is_file():
         raise FileNotFoundError(
             f"there is no {MANIFEST} in {root}; make shards with: python -m datamodules.shards write SOURCE {root} or, "
@@ -112,21 +128,41 @@ def open_folder(root: str, cache: Path) -> Catalogue:
     manifest = manifest_from((folder / MANIFEST).read_bytes(), manifest_place)
     index_path = folder / INDEX
     if is_remote(root) and (not index_path.is_file() or sha256_of(index_path) != manifest.index_sha256):
-        fetch_anew(index_place, index_path)
+        fetch_anew(index_place, index_path, ROW_BYTES * (1 + sum(map(manifest.pictures, manifest.splits))))
     if not index_path.is_file() or sha256_of(index_path) != manifest.index_sha256:
         raise ValueError(f"{index_place} is missing or not the one that {MANIFEST} beside it belongs to")
-    places = [
-        shard.name if is_remote(shard.name) or shard.name.startswith("/") else f"{root}/{shard.name}"
-        for shard in manifest.shards
-    ]
+    if places is None:
+        refuse_foreign([shard.name for shard in manifest.shards], manifest_place, web=not is_remote(root))
+        places = [shard.name if is_remote(shard.name) else f"{root}/{shard.name}" for shard in manifest.shards]
     return Catalogue(manifest_place, manifest, index_path, places)
 
 
-def fetch_anew(place: str, path: Path) -> None:
+def refuse_foreign(names: Sequence[str], manifest: str, web: bool) -> None:
+    """Refuse shards that a manifest may not name: whoever wrote it could run commands here, or have any file read.
+
+    Args:
+        names: Of the shards.
+        manifest: Where it lies.
+        web: Whether it may name addresses of the web, too: that of a server may not.
+
+    Raises:
+        ValueError: If one is anything but a path below the manifest's own folder.
+    """
+    for name in names:
+        path = PurePosixPath(name)
+        below = bool(path.parts) and not path.is_absolute() and ".." not in path.parts and not is_remote(name)
+        if not below and not (web and name.startswith(("http://", "https://"))):
+            raise ValueError(
+                f"{manifest} may not name {name!r}: only what lies beside it{', or addresses of the web' * web}; name "
+                "other shards in the command or in the config, as data.training=PATTERN"
+            )
+
+
+def fetch_anew(place: str, path: Path, most: int) -> None:
     """Fetch what may have changed; many processes may do so at once."""
     fresh = path.with_name(f"{path.name}.{uuid4().hex}")
     try:
-        fetch(place, fresh)
+        fetch(place, fresh, most)
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
@@ -146,8 +182,8 @@ def open_pattern(pattern: str, cache: Path, cache_gigabytes: float, workers: int
     with locked(folder.with_suffix(".lock")):  # of many ranks one indexes and the others wait
         if not (folder / MANIFEST).is_file():
             index_shards(places, folder, f"index of {pattern}", cache, cache_gigabytes, workers)
-    catalogue = open_folder(str(folder), cache)
-    return Catalogue(pattern, catalogue.manifest, catalogue.index_path, catalogue.places)
+    catalogue = open_folder(str(folder), cache, places)
+    return Catalogue(pattern, catalogue.manifest, catalogue.index_path, places)
 
 
 def expand(pattern: str) -> list[str]:
@@ -184,6 +220,7 @@ def index_shards(
     results = in_processes(partial(index_shard, files, out), tasks, workers)
     found = dict(track(results, "indexing shards", total=len(places)))
     rows = [{**row, "shard": number} for number in tasks for row in found[number][1]]
+    tell_apart(rows, [found[number][0].name for number in tasks])
     unreadable = [each for number in tasks for each in found[number][2]]
     classes = [str(label) for label in range(max((row["label"] for row in rows), default=-1) + 1)]
     manifest = Manifest(command, {"all": [found[number][0] for number in tasks]}, classes, unreadable=unreadable)
@@ -201,8 +238,22 @@ def index_shard(files: ShardFiles, out: Path, number: int) -> tuple[Shard, list[
         if is_remote(place):  # it may come whole the next time
             path.unlink(missing_ok=True)
         raise
-    name = place if is_remote(place) or path.parent != out.resolve() else path.name
-    shard = Shard(name, path.stat().st_size, sha256_of(path), len(rows))
+    shard = Shard(name_of(place, out), path.stat().st_size, sha256_of(path), len(rows))
     if is_remote(place):
         path.replace(files.copy_of(place, shard.sha256))
     return shard, rows, unreadable
+
+
+def name_of(place: str, folder: Path) -> str:
+    """The name of a shard in the manifest of a folder: its path from there, if it lies below."""
+    below = not is_remote(place) and Path(place).is_relative_to(folder.resolve())
+    return Path(place).relative_to(folder.resolve()).as_posix() if below else place
+
+
+def tell_apart(rows: list[Facts], shards: Sequence[str]) -> None:
+    """Give pictures of equal keys in several shards keys of their own, which begin with the shard's name."""
+    times = Counter(row["key"] for row in rows)
+    taken = set(times)
+    for row in rows:
+        if times[row["key"]] > 1:
+            row["key"] = free_name(f"{PurePosixPath(shards[row['shard']]).stem}_{row['key']}", taken)

@@ -164,7 +164,9 @@ class ShardFiles:
                 raise OSError(lost.read_text(encoding="utf-8"))
             half = self.cache / f"{uuid4().hex}.part"
             try:
-                fetch(self.places[shard], half, self.sizes[shard], self.versions[shard])
+                size = self.sizes[shard]
+                most = int(self.cache_gigabytes * 1e9) if size is None else size
+                fetch(self.places[shard], half, most, size, self.versions[shard])
                 with locked(self.cache / "room.lock"):
                     self.make_room(half.stat().st_size)
                     if keep:  # before anybody else can need its room
@@ -197,12 +199,13 @@ def time_of(path: Path) -> int:
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 
-def fetch(place: str, path: Path, size: int | None = None, version: str = "") -> None:
+def fetch(place: str, path: Path, most: int, size: int | None = None, version: str = "") -> None:
     """Copy what lies at a URL, or comes out of a `pipe:` command, to a file; try again after a failure or a stall.
 
     Args:
         place: What to fetch.
         path: The file.
+        most: Bytes that are taken at most: a reply may never end.
         size: What it must have, in bytes.
         version: SHA-256 that it must have.
 
@@ -212,7 +215,10 @@ def fetch(place: str, path: Path, size: int | None = None, version: str = "") ->
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with opened(place) as chunks, path.open("wb") as file:
-                file.writelines(chunks)
+                for chunk in chunks:
+                    file.write(chunk)
+                    if file.tell() > most:
+                        raise OSError(f"it sends more than the {most:,} bytes that are expected")
             if size is not None and path.stat().st_size != size:
                 raise OSError(f"it has {path.stat().st_size:,} bytes where the manifest says {size:,}")
             if version and sha256_of(path) != version:

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from pydantic import ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 from webdataset.tariterators import base_plus_ext
 
 from datamodules.pictures import decode_picture
@@ -26,6 +28,8 @@ MANIFEST, INDEX = "manifest.json", "index.npy"
 PICTURE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "ppm", "tif", "tiff", "gif"})
 MASK_EXTENSIONS = frozenset({"mask.png", "seg.png"})
 LABEL_EXTENSIONS = frozenset({"cls", "label"})
+CLASSES = 1_000_000
+"""A label is less than this: each number below the largest gets a name."""
 SINGLE_CHANNEL = frozenset({"1", "L", "LA", "I", "I;16", "F"})
 """Pillow's modes of pictures without colour."""
 
@@ -81,10 +85,11 @@ def row_type(key_length: int) -> np.dtype[np.void]:
 class Shard:
     """One tar file: its name beside the manifest, or its path or URL; size; hash; pictures."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
     name: str
-    bytes: int
+    bytes: NonNegativeInt
     sha256: str
-    pictures: int
+    pictures: NonNegativeInt
 
 
 @dataclass
@@ -102,6 +107,7 @@ class Manifest:
         plan: Hash of the sources and options that the set was made from.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
     command: str
     splits: dict[str, list[Shard]]
     classes: list[str] = field(default_factory=list)
@@ -139,13 +145,16 @@ def manifest_from(text: bytes, place: object) -> Manifest:
     """
     try:
         fields = json.loads(text)
-        if fields.pop("schema") != SCHEMA:
-            raise ValueError("its schema is another version's")
-        splits = {name: [Shard(**shard) for shard in shards] for name, shards in fields.pop("splits").items()}
-        return Manifest(splits=splits, **fields)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if not isinstance(fields, dict) or fields.pop("schema", None) != SCHEMA:
+            raise ValueError(f"schema is not {SCHEMA}")
+        return TypeAdapter(Manifest).validate_json(json.dumps(fields), strict=True)
+    except (ValueError, RecursionError) as error:
+        fault = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            fault = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise ValueError(
-            f"{place} is no whole manifest ({error}); make it anew with: python -m datamodules.shards index"
+            f"{place} is no whole manifest ({fault}); make it anew with: python -m datamodules.shards index"
         ) from error
 
 
@@ -219,7 +228,14 @@ def whole_picture(data: bytes) -> Image.Image:
             picture.load()
             return picture
     except Exception as error:  # on damaged files Pillow raises anything
-        raise ValueError(f"it is no whole picture: {error}") from error
+        raise ValueError(f"it is no whole picture: {reason_of(error)}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why Pillow cannot read bytes, in words: its own tell of the place in memory where they are."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is of no known format"
+    return str(error) or type(error).__name__
 
 
 def mask_facts(data: bytes, offset: int) -> Facts:
@@ -263,15 +279,18 @@ def rows_of(tar: IO[bytes], name: str) -> tuple[list[Facts], list[str]]:
     samples: dict[str, dict[str, Facts]] = {}
     unreadable: list[str] = []
     for member, file in tar_members(tar, name):
-        path, extension = base_plus_ext(member.name)
+        path, extension = base_plus_ext(printable(member.name))
         if extension is None:
             continue
+        extension = extension.lower()
         try:
-            add_member(samples.setdefault(path, {}), extension.lower(), file.read(), member.offset_data)
+            if file is None:
+                raise ValueError("it is a link or sparse, and holds no bytes of its own")
+            add_member(samples.setdefault(path, {}), extension, file.read(), member.offset_data)
         except ValueError as error:
             if extension in LABEL_EXTENSIONS:  # which all have, or none
-                raise ValueError(f"{name}: {member.name}: {error}") from error
-            unreadable.append(f"{name}: {member.name}: {error}")
+                raise ValueError(f"{name}: {printable(member.name)}: {error}") from error
+            unreadable.append(f"{name}: {printable(member.name)}: {error}")
     keys = unique_names([path for path, sample in samples.items() if "picture" in sample])
     rows = []
     for path, key in keys.items():
@@ -294,25 +313,31 @@ def add_member(sample: dict[str, Facts], extension: str, data: bytes, offset: in
         sample["mask"] = mask_facts(data, offset)
     elif extension in LABEL_EXTENSIONS:
         try:
-            sample["label"] = {"label": int(data)}
+            label = int(data)
         except ValueError as error:
             raise ValueError(f"its label is {data[:20]!r}, not a number") from error
+        if not -1 <= label < CLASSES:
+            raise ValueError(f"its label is {label}, not the number of a class: 0 to {CLASSES - 1:,}, or -1 for none")
+        sample["label"] = {"label": label}
 
 
-def tar_members(tar: IO[bytes], name: str) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
-    """The files in a tar file.
+def tar_members(tar: IO[bytes], name: str) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+    """The files in a tar file; links, and files with holes, whose bytes do not stand behind their headers, have None.
 
     Raises:
         ValueError: If it is broken or cut short, even where `tarfile` takes that for its end.
     """
-    end = 0
+    length, end = tar.seek(0, os.SEEK_END), 0
+    tar.seek(0)
     try:
         with tarfile.open(fileobj=tar, mode="r:") as archive:
             for member in archive:
-                length = member.size if member.isfile() else 0
-                end = member.offset_data + -(-length // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                if file := archive.extractfile(member):
-                    yield member, file
+                end = archive.offset
+                if end > length:
+                    raise tarfile.ReadError(f"{printable(member.name)} is cut short")
+                if member.isreg() or member.islnk() or member.issym():
+                    plain = member.isreg() and not member.issparse()
+                    yield member, archive.extractfile(member) if plain else None
     except tarfile.TarError as error:
         raise ValueError(f"{name} is no whole tar file: {error}") from error
     tar.seek(end)
@@ -323,7 +348,23 @@ def tar_members(tar: IO[bytes], name: str) -> Iterator[tuple[tarfile.TarInfo, IO
 def unique_names(paths: list[str]) -> dict[str, str]:
     """A key for each path: its last part where that is unique, and all of it where not."""
     names = Counter(Path(path).name for path in paths)
-    return {path: path.replace("/", "_") if names[Path(path).name] > 1 else Path(path).name for path in paths}
+    taken = {name for name, times in names.items() if times == 1}
+    return {
+        path: free_name(path.replace("/", "_"), taken) if names[Path(path).name] > 1 else Path(path).name
+        for path in paths
+    }
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """A name, or the name and a number behind it, that is not taken yet; it is taken then."""
+    free = next(each for each in chain([name], (f"{name}_{number}" for number in count(2))) if each not in taken)
+    taken.add(free)
+    return free
+
+
+def printable(name: str) -> str:
+    """The name of a file as text: bytes in it that are not UTF-8 are spelled out."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 @contextmanager

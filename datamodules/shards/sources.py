@@ -1,21 +1,27 @@
 """Finds the pictures of published data sets, in the layouts in which they are distributed."""
 
+import csv
 import os
+import re
 import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from datamodules.pictures import SUFFIXES, find_pictures
-from datamodules.shards.index import tar_members
+from datamodules.shards.index import free_name, printable, tar_members
 
+NAMED_FILE = re.compile(rf"(.+(?:{'|'.join(map(re.escape, sorted(SUFFIXES)))}))\s+(\S.*)", re.IGNORECASE)
+"""In a table whose columns blanks divide: the name of a picture's file, which may hold blanks itself, and its class."""
+WORDNET_ID = re.compile(r"n\d{2,}\b")
+"""The class in Kaggle's table of ImageNet, with the corners of a box behind it."""
 SPLIT_FOLDERS = ("train", "val", "validation", "test")
 ARCHIVES = (".tar.xz", ".tar.gz", ".tgz", ".tar.bz2", ".zip")
 LAYOUTS = """\
@@ -81,7 +87,7 @@ def find_sources(source: Path, unpacked: Path, labels: Path | None = None, test_
         raise FileNotFoundError(f"there is no {source}; give a folder of pictures, an ILSVRC2012 tar or an archive")
     if source.is_file() and source.name.endswith(ARCHIVES):
         source = unpack(source, unpacked)
-    splits = {split: sources for split, sources in layout(source).items() if sources}
+    splits = {split: list(map(with_printable_names, found)) for split, found in layout(source).items() if found}
     if not splits:
         raise FileNotFoundError(f"{source} holds no pictures")
     if test_list:
@@ -89,6 +95,11 @@ def find_sources(source: Path, unpacked: Path, labels: Path | None = None, test_
     if labels:
         splits = {split: labelled(sources, labels) for split, sources in splits.items()}
     return splits
+
+
+def with_printable_names(source: Source) -> Source:
+    """A source whose names can be written into a table."""
+    return replace(source, name=printable(source.name), category=source.category and printable(source.category))
 
 
 def layout(source: Path) -> Splits:
@@ -123,7 +134,7 @@ def unpack(archive: Path, folder: Path) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         half = unpacked.with_name("half")
         try:
-            with Console().status(f"unpacking {archive.name}"):
+            with Console().status(f"unpacking {escape(archive.name)}"):
                 if archive.suffix == ".zip":
                     shutil.unpack_archive(archive, half)
                 else:
@@ -166,7 +177,7 @@ def voc(folder: Path) -> Splits:
     """VOC 2012's segmentation pictures and masks."""
     splits = {}
     for split in ("train", "val"):
-        stems = (folder / "ImageSets" / "Segmentation" / f"{split}.txt").read_text(encoding="utf-8").split()
+        stems = lines_of(folder / "ImageSets" / "Segmentation" / f"{split}.txt")
         pictures = [folder / "JPEGImages" / f"{stem}.jpg" for stem in stems]
         splits[split] = with_masks(pictures, folder / "SegmentationClass")
     return splits
@@ -206,7 +217,7 @@ def ilsvrc_tar(path: Path) -> Splits:
     """
     split = next((name for name in ("train", "val", "test") if name in path.name), "all")
     with path.open("rb") as file:
-        return {split: [*track(members(file, str(path)), f"listing {path.name}")]}
+        return {split: [*track(members(file, str(path)), f"listing {escape(path.name)}")]}
 
 
 def members(tar: IO[bytes], path: str, start: int = 0, category: str | None = None) -> Iterator[Source]:
@@ -214,21 +225,23 @@ def members(tar: IO[bytes], path: str, start: int = 0, category: str | None = No
     for member, inner in tar_members(tar, path):
         name = PurePosixPath(member.name)
         place = start + member.offset_data
-        if name.suffix == ".tar":
+        if name.suffix == ".tar" and inner:
             yield from members(inner, path, place, name.stem)
         elif name.suffix.lower() in SUFFIXES:
             yield Source(name.name, Bytes(path, place, member.size), category or "/".join(name.parent.parts) or None)
 
 
 def labelled(sources: list[Source], table: Path) -> list[Source]:
-    """Sources with classes from a table: a file's name or stem, then its class, between blanks or commas.
+    """Sources with classes from a table: a file's name or stem, then its class.
 
     Raises:
-        ValueError: If a picture is not in the table.
+        ValueError: If a picture is not in the table, or the table gives one two classes.
     """
-    lines = (line.replace(",", " ").split() for line in table.read_text(encoding="utf-8").splitlines())
-    table_rows = [(words[0], words[1]) for words in lines if len(words) > 1]
-    classes = {Path(name).stem: category for name, category in table_rows} | dict(table_rows)
+    named: dict[str, str] = {}
+    for name, category in table_rows(table):
+        if named.setdefault(name, category) != category:
+            raise ValueError(f"{table} gives {name} two classes, {named[name]} and {category}; keep one of them")
+    classes = {Path(name).stem: category for name, category in named.items()} | named
     missing = [source.name for source in sources if not source.category and Path(source.name).stem not in classes]
     if missing:
         raise ValueError(f"{table} gives no class for {len(missing)} pictures, among them {', '.join(missing[:3])}")
@@ -237,13 +250,45 @@ def labelled(sources: list[Source], table: Path) -> list[Source]:
     ]
 
 
+def table_rows(table: Path) -> list[tuple[str, str]]:
+    """The names and classes in a table, whose columns tabs divide, or else commas, or else blanks.
+
+    Behind the class there may be numbers, as Tiny-ImageNet has boxes.
+
+    Raises:
+        ValueError: If there is something else behind it.
+    """
+    rows, lines = list[tuple[str, str]](), lines_of(table)
+    delimiter = next((each for each in "\t," if any(each in line for line in lines)), None)
+    for line in lines:
+        if delimiter:
+            columns = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
+        else:
+            parts = NAMED_FILE.fullmatch(line)
+            columns = list(parts.groups()) if parts else line.split(maxsplit=1)
+        name, category, *others = [*map(str.strip, columns), "", ""][: max(2, len(columns))]
+        if not all(other.replace(".", "", 1).lstrip("-").isdecimal() for other in others if other):
+            raise ValueError(
+                f"{table} has more than a name and a class in {line!r}; put quotes round what holds a comma"
+            )
+        box = WORDNET_ID.match(category)
+        if name and category:
+            rows.append((name, box[0] if box else category))
+    return rows
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text that are not blank, without the blanks round them, and without a byte order mark."""
+    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+
+
 def with_test_split(splits: Splits, test_list: Path) -> Splits:
     """Move what a list names, by path or by file name, from everything else, which trains, to a test split.
 
     Raises:
         ValueError: If the list names what is not there.
     """
-    wanted = {line.strip().lstrip("/") for line in test_list.read_text(encoding="utf-8").splitlines() if line.strip()}
+    wanted = {line.lstrip("/") for line in lines_of(test_list)}
     test, train, found = list[Source](), list[Source](), set[str]()
     for source in (source for sources in splits.values() for source in sources):
         names = {source.name, Path(source.name).stem, f"{source.category}/{source.name}"} & wanted
@@ -263,10 +308,4 @@ def keys_of(sources: list[Source]) -> list[str]:
             for source, stem in zip(sources, stems, strict=True)
         ]
     taken: set[str] = set()
-    keys = []
-    for stem in stems:
-        base = stem.replace(".", "_").replace(os.sep, "_")
-        key = next(each for each in chain([base], (f"{base}_{number}" for number in count(2))) if each not in taken)
-        taken.add(key)
-        keys.append(key)
-    return keys
+    return [free_name(stem.replace(".", "_").replace(os.sep, "_"), taken) for stem in stems]

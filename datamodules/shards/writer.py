@@ -22,6 +22,7 @@ from datamodules.shards.index import (
     Shard,
     facts_of,
     mask_facts,
+    reason_of,
     refuse_finished,
     row_of,
     save,
@@ -152,7 +153,10 @@ def forget_other_plans(out: Path, parts_folder: Path) -> None:
 
 def is_finished(job: Job, part: Path) -> bool:
     """Whether a shard is there as it was written."""
-    return part.is_file() and job.path.is_file() and job.path.stat().st_size == read_part(part).shard.bytes
+    try:
+        return part.is_file() and job.path.is_file() and job.path.stat().st_size == read_part(part).shard.bytes
+    except (ValueError, TypeError, KeyError):  # what is known of it is damaged
+        return False
 
 
 def plan_of(jobs: dict[str, list[Job]]) -> str:
@@ -224,7 +228,7 @@ def encoded(data: bytes, encoding: Encoding) -> tuple[bytes, str]:
             # what phones call MPO is a JPEG with another one behind it
             kind, size = "JPEG" if picture.format == "MPO" else picture.format, picture.size
     except Exception as error:  # on damaged files Pillow raises anything
-        raise ValueError(f"it is no picture: {error}") from error
+        raise ValueError(f"it is no picture: {reason_of(error)}") from error
     shrinks = encoding.short_side is not None and min(size) > encoding.short_side
     if not shrinks and encoding.quality is None and kind in EXTENSIONS:
         return data, EXTENSIONS[kind]

@@ -4,12 +4,13 @@ python -m evaluation.vtt build --truth truth/ --method PixColor=pixcolor/ --meth
 python -m evaluation.vtt preference --targets targets/ --references references/ --method Exemplar=one/ --out study
 python -m evaluation.vtt serve study
 python -m evaluation.vtt crowds study --address https://example.org/study/ --out sheets
-python -m evaluation.vtt score study study/results --out report
+python -m evaluation.vtt score study --out report
 python -m evaluation.vtt simulate --pictures 500 --raters 5 --fooled 0.33
 """
 
 import argparse
 import sys
+from io import TextIOWrapper
 
 import configs.process  # noqa: F401
 from evaluation.vtt import building, crowds, scoring, serving, simulation
@@ -24,6 +25,8 @@ def main(arguments: list[str] | None = None) -> None:
     for module in (building, crowds, serving, scoring, simulation):
         module.add_commands(commands)
     parsed = parser.parse_args(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):  # what a terminal cannot show must not end a command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         parsed.run(parsed)
     except KeyboardInterrupt:

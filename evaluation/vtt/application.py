@@ -25,7 +25,7 @@ from evaluation.report.template import template_of
 from evaluation.vtt.answers import COLUMNS, Answer, row_of
 from evaluation.vtt.gate import Allowance, Gate, policy_of, refused
 from evaluation.vtt.intake import ANSWER, answer_in, participant_in, read_body, text_of
-from evaluation.vtt.store import ConflictError, NotOpenError, Store
+from evaluation.vtt.store import ConflictError, LostError, NotOpenError, Store
 from evaluation.vtt.study import Study
 
 AT_ONCE, PER_SECOND = 200, 10
@@ -55,7 +55,7 @@ def application(
     routes = Service(study, store, public, raters_per_address).routes()
     if prefix:
         routes = [Route(prefix, to_folder), Mount(prefix, routes=routes), *routes]
-    errors = (HTTPException, NotOpenError, ConflictError, sqlite3.Error, ClientDisconnect, Exception)
+    errors = (HTTPException, NotOpenError, ConflictError, LostError, sqlite3.Error, ClientDisconnect, Exception)
     handlers: dict[Any, Any] = dict.fromkeys(errors, refuse)
     inner = Starlette(routes=routes, exception_handlers=handlers)
     inner.router.redirect_slashes = False  # it believes the request's Host
@@ -71,7 +71,7 @@ async def refuse(_: Request, error: Exception) -> Response:
             return refused(HTTPException(404, str(error)))
         case ConflictError():
             return refused(HTTPException(409, str(error)))
-        case sqlite3.Error():  # such as a full disk
+        case sqlite3.Error() | LostError():  # such as a full disk
             print(f"answers cannot be stored: {error}", file=sys.stderr)
             return refused(HTTPException(503, "this cannot be stored now; try again later", {"Retry-After": "5"}))
         case _:

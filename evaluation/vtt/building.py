@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RESERVED = (TRUTH, CATCH, TARGET, REFERENCE)
+NAME_LENGTH = 100
+"""Of a method's name, in characters: it becomes part of a file's."""
 PICTURES = 500
 """How many PixColor's test shows."""
 TURING_QUESTION = "Which of the two pictures has its true colours?"
@@ -109,9 +111,10 @@ def add_output(command: argparse.ArgumentParser, run: Callable[[argparse.Namespa
 def method(text: str) -> tuple[str, Path]:
     """A method's name and folder, of NAME=FOLDER."""
     name, _, folder = text.partition("=")
-    if not name or not folder or "#" in name or name in RESERVED:
+    if not folder or "#" in name or name in RESERVED or not name.isprintable() or not 0 < len(name) <= NAME_LENGTH:
         raise argparse.ArgumentTypeError(
-            f"{text} is not NAME=FOLDER; a name is not empty, has no #, and is none of {', '.join(RESERVED)}"
+            f"{text!r} is not NAME=FOLDER; a name has 1 to {NAME_LENGTH} characters that can be printed, no #, and is "
+            f"none of {', '.join(RESERVED)}"
         )
     return name, Path(folder)
 
@@ -275,8 +278,11 @@ def methods_of(arguments: argparse.Namespace) -> dict[str, Path]:
 def sources_of(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Where pictures came from and what was asked for, for the record."""
     kept = {name: getattr(arguments, name) for name in names}
-    folders = {name: str(folder) for name, folder in arguments.method}
-    return {name: str(each) if isinstance(each, Path) else each for name, each in kept.items()} | {"methods": folders}
+    from evaluation.vtt.folders import printable
+
+    folders = {name: printable(str(folder)) for name, folder in arguments.method}
+    given = {name: printable(str(each)) if isinstance(each, Path) else each for name, each in kept.items()}
+    return given | {"methods": folders}
 
 
 def tell(study: Study, kit: Path) -> None:

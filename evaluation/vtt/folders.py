@@ -1,5 +1,6 @@
 """Folders of pictures, matched by the names of their files."""
 
+import os
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -23,11 +24,17 @@ def pictures_by_stem(folder: Path) -> dict[str, Path]:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
             continue
-        if found.setdefault(path.stem, path) != path:
-            raise ValueError(f"{found[path.stem]} and {path} would both be called {path.stem}; rename one of them")
+        name = printable(path.stem)
+        if found.setdefault(name, path) != path:
+            raise ValueError(f"{found[name]} and {path} would both be called {name}; rename one of them")
     if not found:
         raise FileNotFoundError(f"{folder} holds no pictures ({' '.join(sorted(SUFFIXES))})")
     return found
+
+
+def printable(name: str) -> str:
+    """The name of a file as text: bytes in it that are not UTF-8 are spelled out."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def samples_of(

@@ -37,6 +37,7 @@ async def read_body(request: Request, names: Collection[str]) -> dict[str, Any]:
         raise HTTPException(408, f"a body comes within {SECONDS} seconds") from None
     try:
         body = json.loads(text, parse_constant=refuse_constant)
+        json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair, which JSON can spell, is no text
     except (ValueError, RecursionError):
         raise HTTPException(400, "a body is JSON") from None
     require(isinstance(body, dict) and body.keys() == set(names), f"a body has {', '.join(sorted(names))} and no more")

@@ -80,7 +80,7 @@ def scores_plot(found: dict[str, Any]) -> Markup:
                 ends = [[max(score["value"] - score["low"], 0)], [max(score["high"] - score["value"], 0)]]
             axes.errorbar(score["value"], place, xerr=ends, fmt="o", color=colour_of(method, found), markersize=5)
         axes.axvline(chance, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-        axes.set(yticks=range(len(rows)), yticklabels=[row.name for row in rows], ylim=(len(rows) - 0.5, -0.5))
+        axes.set(yticks=range(len(rows)), yticklabels=[literal(row.name) for row in rows], ylim=(len(rows) - 0.5, -0.5))
         axes.set_xlabel("raters fooled, %" if found["study"]["kind"] == "turing" else "choices, %")
 
     return to_svg("Scores with their 95% intervals", draw, (6.6, 0.8 + 0.27 * len(rows)))
@@ -94,7 +94,7 @@ def clicks_plot(found: dict[str, Any]) -> Markup:
         axes = figure.subplots()
         boxes = [
             {
-                "label": label_of(name, found),
+                "label": literal(label_of(name, found)),
                 "mean": each["mean"],
                 "med": each["median"],
                 "q1": each["low_quartile"],
@@ -116,6 +116,11 @@ def clicks_plot(found: dict[str, Any]) -> Markup:
         axes.set_ylim(bottom=0)
 
     return to_svg("Choices of a picture by method", draw, (6.6, 3.2))
+
+
+def literal(name: str) -> str:
+    """A name as matplotlib draws it as it stands, and takes no part of it for a formula."""
+    return name.replace("$", r"\$")
 
 
 def label_of(condition: str, found: dict[str, Any]) -> str:

@@ -27,14 +27,16 @@ def add_commands(commands: Any) -> None:
         "score",
         help="figures with error bars from raters' results",
         description="Score a study: what raters took for true, or chose, with error bars over pictures.",
-        epilog="example: python -m evaluation.vtt score study study/results --out report\n"
+        epilog="example: python -m evaluation.vtt score study --out report\n"
+        "         python -m evaluation.vtt score study answers.csv sent_in/ --out report\n"
         "         python -m evaluation.leaderboard runs report --out leaderboard",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("kit", type=Path, metavar="KIT", help="folder of the study, with plan.json")
     parser.add_argument(
-        "results", type=Path, nargs="+", metavar="RESULTS",
-        help="raters' results files (.json), the server's answers.csv, or folders of such",
+        "results", type=Path, nargs="*", metavar="RESULTS",
+        help="raters' results files (.json), the server's answers.csv or its own file (.sqlite), or folders of such "
+        "(default: results.sqlite in the kit)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the figures are written")
     parser.add_argument(
@@ -57,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     from evaluation.vtt import report, rows
     from evaluation.vtt.answers import read_answers
     from evaluation.vtt.ratings import tally
-    from evaluation.vtt.study import read_study
+    from evaluation.vtt.study import RESULTS, read_study
 
     if not 0 <= arguments.least_caught <= 1:
         raise ValueError(f"--least-caught {arguments.least_caught} should be a share from 0 to 1, such as 0.8")
@@ -66,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     console = Console()
     with console.status("reading answers") as status:
         study = read_study(arguments.kit)
-        answers = read_answers(arguments.results, study)
+        answers = read_answers(arguments.results or [arguments.kit / RESULTS], study)
         status.update(f"resampling pictures, {len(answers):,} answers")
         ratings = sort_answers(study, answers, arguments.least_caught)
         found = judge(ratings)

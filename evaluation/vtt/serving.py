@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.vtt.store import Store
-from evaluation.vtt.study import PUBLIC, Study, read_study
+from evaluation.vtt.study import PUBLIC, RESULTS, Study, read_study
 
 EPILOG = """\
 example:
@@ -65,13 +65,12 @@ def run(arguments: argparse.Namespace) -> None:
     """Serve until it is stopped.
 
     Raises:
-        OSError: If the kit or the results cannot be read, or the address is taken.
+        OSError: If the kit or the results cannot be read, or the results are lost, or the address is taken.
         ValueError: If one of them is damaged, or an option is wrong.
     """
     try:
-        import uvicorn
-
         from evaluation.vtt.application import application
+        from evaluation.vtt.http_server import StudyServer, configured
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise
@@ -82,25 +81,19 @@ def run(arguments: argparse.Namespace) -> None:
     study = read_study(arguments.kit)
     public = arguments.kit / PUBLIC
     check_pictures(study, public)
-    results = arguments.results or arguments.kit / "results.sqlite"
+    results = arguments.results or arguments.kit / RESULTS
     with closing(Store(results, study, 60 * arguments.idle_minutes)) as store:
         app = application(study, store, public, prefix, arguments.raters_per_address, arguments.behind_proxy)
         with listen(arguments.host, arguments.port) as listener:
             host, port = listener.getsockname()[:2]
             address = f"http://{f'[{host}]' if ':' in host else host}:{port}{prefix}/"
             print(f"raters: {address}\nowner:  {address}owner/{store.owner}\nCtrl-C stops it", flush=True)
-            config = uvicorn.Config(
-                app,
-                log_level="error",
-                access_log=False,  # it would hold the owner's address
-                server_header=False,
-                proxy_headers=False,
-                lifespan="off",
-                ws="none",
-                timeout_keep_alive=60,
-                timeout_graceful_shutdown=5,
+            StudyServer(configured(app), store).run(sockets=[listener])
+        if store.lost:
+            raise OSError(
+                f"{results} was deleted, moved or replaced, so no more answers were taken; those that it held are in "
+                f"{store.rescue()}: go on with --results and that file"
             )
-            uvicorn.Server(config).run(sockets=[listener])
 
 
 def prefix_of(text: str) -> str:
@@ -134,7 +127,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family)
     except OverflowError:
         raise ValueError(f"--port {port} is none; give one up to 65535") from None
     except OSError as error:

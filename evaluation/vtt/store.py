@@ -7,20 +7,19 @@ twice in one sitting.
 
 import hashlib
 import json
+import os
 import secrets
 import sqlite3
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from evaluation.vtt.answers import Answer
+from evaluation.vtt.answers import Answer, stored_answers
 from evaluation.vtt.study import TRUTH, Study
 
 T = TypeVar("T")
@@ -78,6 +77,10 @@ class ConflictError(ValueError):
     """What goes against what is stored."""
 
 
+class LostError(OSError):
+    """The file is not at its place any more."""
+
+
 @dataclass
 class RaterProgress:
     """How far one rater is, without blocks that were abandoned: answers of study trials, and those to catch trials."""
@@ -127,7 +130,7 @@ class Store:
     def __init__(self, path: Path, study: Study, idle_seconds: float, clock: Callable[[], float] = time.time) -> None:
         self.path, self.study, self.idle_seconds, self.clock = path.resolve(), study, idle_seconds, clock
         self.lock = threading.Lock()
-        self.waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self.files: list[tuple[int, int]] = []
         self.raters: dict[str, str] = {}
         self.path.touch(mode=0o600)
         try:
@@ -136,6 +139,7 @@ class Store:
             self.database.execute("PRAGMA synchronous = FULL")
             self.database.execute("PRAGMA foreign_keys = ON")
             self.owner = self._write(self._begin)
+            self.files = self._files_there()
         except sqlite3.OperationalError as error:
             raise OSError(f"{path} cannot be used: {error}") from error
         except sqlite3.DatabaseError as error:
@@ -152,7 +156,7 @@ class Store:
             self.database.executemany("INSERT INTO blocks VALUES (?, ?, ?)", blocks)
         if self.database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
             raise ValueError(f"{self.path} was written by another version of this program; give another --results")
-        name, owner = self.database.execute("SELECT name, owner FROM study").fetchone()
+        name, owner = self.database.execute("SELECT name, owner FROM study").fetchone() or ("", "")
         if name != self.study.name or self.database.execute("SELECT * FROM blocks ORDER BY rowid").fetchall() != blocks:
             raise ValueError(f"{self.path} holds the results of another study; give --results another file")
         return str(owner)
@@ -162,48 +166,52 @@ class Store:
         self.database.close()
 
     def _write(self, work: Callable[[], T]) -> T:
-        """Do work in a transaction, and return after its commit.
+        """Do work in a transaction, wholly or not at all, and return after its commit.
 
-        Whoever comes while another commits waits, and then one of them commits for all who wait: the disk takes as long
-        for many answers as for one.
+        Raises:
+            LostError: If what was committed went into a file that is not at its place any more.
         """
-        promise: Future[T] = Future()
-        self.waiting.append((promise, work))
         with self.lock:
-            if not promise.done():
-                self._commit()
-        return promise.result()
-
-    def _commit(self) -> None:
-        """Do the work of all who wait in one transaction, each wholly or not at all; tell them when it is committed."""
-        batch = [self.waiting.popleft() for _ in range(len(self.waiting))]
-        try:
             self.database.execute("BEGIN IMMEDIATE")
-            outcomes = [self._attempt(promise, work) for promise, work in batch]
-            self.database.execute("COMMIT")
-        except BaseException as error:
-            if self.database.in_transaction:
-                self.database.execute("ROLLBACK")
-            outcomes = [partial(promise.set_exception, error) for promise, _ in batch]
-        for tell in outcomes:
-            tell()
-
-    def _attempt(self, promise: Future[T], work: Callable[[], T]) -> Callable[[], None]:
-        """Do work, undo it if it fails, and return what tells of its outcome."""
-        self.database.execute("SAVEPOINT work")
-        try:
-            outcome = partial(promise.set_result, work())
-        except Exception as error:
-            if not self.database.in_transaction:  # SQLite has given up all of it
+            try:
+                result = work()
+                self.database.execute("COMMIT")
+            except BaseException:
+                if self.database.in_transaction:
+                    self.database.execute("ROLLBACK")
                 raise
-            self.database.execute("ROLLBACK TO work")
-            outcome = partial(promise.set_exception, error)
-        self.database.execute("RELEASE work")
-        return outcome
+            self.require_files()
+            return result
+
+    def _files_there(self) -> list[tuple[int, int]]:
+        """Which files are at the places of the database and of its log: what is committed stands in the two."""
+        try:
+            return [(each.st_dev, each.st_ino) for each in map(os.stat, (self.path, f"{self.path}-wal"))]
+        except OSError:
+            return []
+
+    @property
+    def lost(self) -> bool:
+        """Whether the file was deleted, moved or replaced since it was opened: then nothing can be stored."""
+        return self._files_there() != self.files
+
+    def require_files(self) -> None:
+        """Raise LostError if the file is lost."""
+        if self.files and self.lost:
+            raise LostError(f"{self.path} was deleted, moved or replaced while it was in use")
+
+    def rescue(self) -> Path:
+        """Write what a lost file held into a new one beside its place, and return that."""
+        copy = self.path.with_name(f"{self.path.stem}-rescued-{time.time_ns()}{self.path.suffix}")
+        copy.touch(mode=0o600)
+        with self.lock:
+            self.database.execute("VACUUM INTO ?", (str(copy),))
+        return copy
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """The file as it stands now, without keeping any writer waiting."""
+        self.require_files()
         with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, isolation_level=None)) as database:
             database.execute("BEGIN")
             yield database
@@ -335,15 +343,8 @@ class Store:
 
     def answers(self, with_abandoned: bool = False) -> list[Answer]:
         """All answers as they were stored, without those of blocks that were abandoned unless these are asked for."""
-        query = """SELECT rater, block, trial, choice, response_ms, shown_ms, dropped, at
-            FROM answers JOIN sittings USING (sitting) WHERE state != 'abandoned' OR ? ORDER BY sitting, at, trial"""
-        with self._reading() as database:
-            return [
-                Answer(self.study.name, rater, block, trial, choice, response, tuple(json.loads(shown)), dropped, at)
-                for rater, block, trial, choice, response, shown, dropped, at in database.execute(
-                    query, (with_abandoned,)
-                )
-            ]
+        self.require_files()
+        return stored_answers(self.path, with_abandoned)
 
     def progress(self) -> Progress:
         """How far the study is, now."""

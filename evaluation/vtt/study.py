@@ -9,13 +9,16 @@ have none in common: so a rater who is given more than one is given them of diff
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 SCHEMA = 1
-PLAN, PUBLIC = "plan.json", "public"
+PLAN, PUBLIC, RESULTS = "plan.json", "public", "results.sqlite"
+NAME = re.compile(r"[^/\\\0]+")
+"""Of a shown picture: it leads out of no folder."""
 TRUTH, CATCH = "truth", "catch"
 """What a shown picture can be besides a method's sample; of a trial that catches whoever does not look."""
 
@@ -114,20 +117,37 @@ def read_study(kit: Path) -> Study:
         FileNotFoundError: If there is no plan.
         ValueError: If it is damaged, or of another version.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     path = kit / PLAN
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-        if plan.pop("schema") != SCHEMA:
-            raise ValueError(f"{path} was written by another version of this program; build the kit anew")
-        trials = {
-            name: Trial(
-                trial["role"], trial["picture"], *(tuple(trial[key]) for key in ("shown", "meaning", "context"))
-            )
-            for name, trial in plan.pop("trials").items()
-        }
-        blocks = {name: Block(block["group"], tuple(block["trials"])) for name, block in plan.pop("blocks").items()}
-        return Study(**plan, trials=trials, blocks=blocks)
+        text = path.read_bytes()
+        plan = json.loads(text)
+        if isinstance(plan, dict) and plan.get("schema") not in (None, SCHEMA):
+            raise ValueError(f"schema is {plan['schema']!r}, of another version of this program")
+        study = TypeAdapter(Study).validate_json(text, strict=True)
+        check(study)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{kit} holds no {PLAN}; give a folder that evaluation.vtt build has made") from error
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged or no plan of a study; build the kit anew") from error
+    except (ValueError, RecursionError) as error:
+        fault = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            fault = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise ValueError(f"{path} is damaged or no plan of a study ({fault}); build the kit anew") from error
+    return study
+
+
+def check(study: Study) -> None:
+    """Raise ValueError, with the field's name, if the parts of a study do not fit together."""
+    samples = {f"{name}#{number}" for name, several in study.samples.items() for number in range(several)}
+    if not study.blocks:
+        raise ValueError("blocks is empty")
+    for name, block in study.blocks.items():
+        if not block.trials or not study.trials.keys() >= {*block.trials}:
+            raise ValueError(f"blocks.{name}.trials is empty, or names what is not among trials")
+    for name, trial in study.trials.items():
+        if not trial.shown or not all(map(NAME.fullmatch, (*trial.shown, *trial.context))):
+            raise ValueError(f"trials.{name}.shown or context holds what is no name of a picture, or nothing")
+        if len(trial.meaning) != len(trial.shown) or not {TRUTH, CATCH, *samples} >= {*trial.meaning}:
+            raise ValueError(f"trials.{name}.meaning is not one of truth, catch or a sample for each picture shown")

@@ -3,7 +3,6 @@
 import random
 import sqlite3
 import stat
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -231,13 +230,8 @@ def test_of_those_who_write_at_once_each_is_told_its_own_outcome(tmp_path: Path)
             return type(error).__name__
         return f"stored {choice}"
 
-    with store.lock, ThreadPoolExecutor(len(asked)) as threads:
-        waiting = [threads.submit(outcome, *each) for each in asked]
-        while len(store.waiting) < len(asked):
-            time.sleep(0.001)
-        store.lock.release()
-        found = [each.result() for each in waiting]
-        store.lock.acquire()
+    with ThreadPoolExecutor(len(asked)) as threads:
+        found = list(threads.map(lambda each: outcome(*each), asked))
     kept = {each.trial: f"stored {each.choice}" for each in store.answers()}
     assert set(kept) == set(trials)
     for (trial, name, choice), told in zip(asked, found, strict=True):
