@@ -65,6 +65,15 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return checkpoint
 
 
+def overridden(hyper_parameters: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters with some changed; of one that is a mapping, the given keys."""
+    changed = dict(hyper_parameters)
+    for setting, value in overrides.items():
+        whole = changed.get(setting)
+        changed[setting] = {**whole, **value} if isinstance(value, Mapping) and isinstance(whole, Mapping) else value
+    return changed
+
+
 def require_same_model(path: Path, config: Mapping[str, Any]) -> None:
     """Refuse to go on from a checkpoint of another model than a config's.
 

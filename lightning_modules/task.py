@@ -10,7 +10,8 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_modules import METHODS, TASKS
-from lightning_modules.checkpoint import read_checkpoint, read_pretrained
+from lightning_modules.checkpoint import overridden, read_checkpoint, read_pretrained
+from lightning_modules.pretrained import MODELS, find
 
 
 class Task(pl.LightningModule):
@@ -20,12 +21,16 @@ class Task(pl.LightningModule):
     """
 
     def initialize_from(self, path: str | os.PathLike[str]) -> None:
-        """Start from another checkpoint's weights: it must hold all of this network's; what it has besides is dropped.
+        """Start from other weights: they must be all of this network's; what there is besides is dropped.
+
+        Args:
+            path: A run's directory, a checkpoint, a bundle, or the name of a bundled model.
 
         Raises:
+            OSError: If there is nothing of the kind, or it cannot be fetched.
             ValueError: If weights are missing or of another shape.
         """
-        weights = read_checkpoint(path)["state_dict"]
+        weights = read_checkpoint(find(str(path)) if str(path) in MODELS else path)["state_dict"]
         own = self.state_dict()
         missing = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
         if missing:
@@ -100,19 +105,14 @@ class Task(pl.LightningModule):
         if not issubclass(kind, cls):
             wanted = cls.__name__ if cls.__name__ in METHODS | TASKS else " or ".join(METHODS)
             raise ValueError(f"{path} holds {name}; give a run of {wanted}")
-        hyper_parameters = dict(checkpoint["hyper_parameters"])
         # settings younger than the checkpoint have their defaults in the constructor
-        known = {**signature(kind).parameters, **hyper_parameters}
+        known = {**signature(kind).parameters, **checkpoint["hyper_parameters"]}
         if unknown := overrides.keys() - known.keys():
             raise ValueError(
-                f"{name} has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(hyper_parameters))}"
+                f"{name} has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}"
             )
-        for setting, value in overrides.items():
-            whole = hyper_parameters.get(setting)
-            merged = isinstance(value, Mapping) and isinstance(whole, Mapping)
-            hyper_parameters[setting] = {**(whole or {}), **value} if merged else value
         try:
-            task: Self = kind(**hyper_parameters)
+            task: Self = kind(**overridden(checkpoint["hyper_parameters"], overrides))
         except TypeError as error:
             raise ValueError(f"{name} cannot be built with {overrides}: {error}") from error
         try:

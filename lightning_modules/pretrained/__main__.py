@@ -8,6 +8,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import configs.process  # noqa: F401
 from lightning_modules.pretrained import MODELS, find, place
@@ -16,7 +17,7 @@ EXAMPLES = """\
 examples:
   python -m lightning_modules.pretrained
   python -m lightning_modules.pretrained fetch siggraph17 vgg16
-  python -m lightning_modules.pretrained bundle runs/cic_small/RUN chroma-small.safetensors
+  python -m lightning_modules.pretrained bundle runs/cic_compact/RUN small.safetensors --set temperature=0.8
 """
 
 
@@ -35,6 +36,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     bundle = commands.add_parser("bundle", help="write a run's method and averaged weights, in float16, without more")
     bundle.add_argument("run", type=Path, metavar="RUN", help="a run's directory, or a checkpoint")
     bundle.add_argument("out", type=Path, metavar="OUT", help="the file to write, ending in .safetensors")
+    bundle.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="change hyper-parameters, such as temperature=0.8"
+    )
     return parser.parse_args(arguments)
 
 
@@ -58,14 +62,20 @@ def show() -> None:
     )
 
 
-def bundle(run: Path, out: Path) -> None:
+def bundle(run: Path, out: Path, settings: list[str]) -> None:
     """Write a bundle, and print what its row in the table needs."""
+    from omegaconf import OmegaConf
+
     from lightning_modules.checkpoint import find_checkpoint, read_checkpoint
     from lightning_modules.pretrained.files import write_bundle
     from lightning_modules.pretrained.hashes import sha256_of
+    from lightning_modules.task import Task
 
     checkpoint = find_checkpoint(run)
-    write_bundle(read_checkpoint(checkpoint), out, provenance(checkpoint))
+    changes: Any = OmegaConf.to_container(OmegaConf.from_dotlist(settings))
+    held = read_checkpoint(checkpoint)
+    held["hyper_parameters"] = dict(Task.load(checkpoint, **changes).hparams)
+    write_bundle(held, out, provenance(checkpoint))
     print(f"{out}: size {out.stat().st_size}, sha256 {sha256_of(out)}")
 
 
@@ -90,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
             for name in parsed.names:
                 print(find(name))
         elif parsed.command == "bundle":
-            bundle(parsed.run, parsed.out)
+            bundle(parsed.run, parsed.out, parsed.set)
         else:
             show()
     except (ValueError, OSError) as error:

@@ -152,6 +152,16 @@ def test_a_bundle_is_its_checkpoint_in_half_the_space(tmp_path: Path) -> None:
         assert not rebuilt.training
 
 
+def test_a_bundle_may_have_other_settings_than_its_run(tmp_path: Path) -> None:
+    checkpoint = save(classification(width=8), tmp_path / "run" / "checkpoints" / "last.ckpt")
+    file = tmp_path / "small.safetensors"
+    main(["bundle", str(checkpoint), str(file), "--set", "optimization.decay=0.25"])
+    found, wanted = read_checkpoint(file)["hyper_parameters"], read_checkpoint(checkpoint)["hyper_parameters"]
+    assert found == {**wanted, "optimization": {**wanted["optimization"], "decay": 0.25}}
+    with pytest.raises(SystemExit, match="has no warmth"):
+        main(["bundle", str(checkpoint), str(file), "--set", "warmth=1"])
+
+
 def test_what_float16_cannot_hold_stays_float32() -> None:
     for values in ([1e6, 1.0], [3e-9, 1e-9], [float("nan")], [float("inf")]):
         value = torch.tensor(values)
