@@ -24,8 +24,10 @@ $(BIN)/python:
 
 install: .venv/installed  ## Create .venv and install what running needs; CPU=1 for machines without an NVIDIA GPU
 
-demo: install  ## Train a small PIC on bundled photographs, with a report: minutes on a CPU
-	$(BIN)/python train.py
+demo: install  ## Colour bundled photographs, then train the same model a little on them, with a report: minutes on a CPU
+	$(BIN)/python -m datamodules.photos demo/photos
+	$(BIN)/python colorize.py demo/photos --out demo/coloured
+	$(BIN)/python train.py +experiment=demo resume=auto
 
 test: .venv/installed-dev  ## Lint, check types and run the tests: what CI runs
 	@TIMEFORMAT='lint, types and tests took %lR' bash -c 'time $(MAKE) --no-print-directory lint types unit'

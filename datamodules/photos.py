@@ -1,5 +1,8 @@
 """A folder of anybody's photographs, or the ones that scikit-image and scikit-learn ship: no network needed."""
 
+import argparse
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +32,14 @@ BUNDLED_TRAINING = (
     "sklearn.datasets.images/flower.jpg",
 )
 BUNDLED_HELD_OUT = ("skimage.data/chelsea.png", "skimage.data/coffee.png", "skimage.data/rocket.jpg")
+SHOWN = (
+    "sklearn.datasets.images/china.jpg",
+    "sklearn.datasets.images/flower.jpg",
+    "skimage.data/astronaut.png",
+    "skimage.data/motorcycle_left.png",
+    *BUNDLED_HELD_OUT,
+)
+"""Those that show what anybody photographs."""
 LONGEST_KEPT_SIDE = 1024
 
 
@@ -162,3 +173,25 @@ class Photos(PictureDataModule):
 def bundled(names: Sequence[str]) -> list[Path]:
     """Where the packages keep these pictures."""
     return [Path(str(files(package) / name)) for package, name in (full.split("/") for full in names)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Copy bundled photographs to a folder, to have something to colour."""
+    parser = argparse.ArgumentParser(
+        prog="python -m datamodules.photos",
+        description="Copy a few photographs that scikit-image and scikit-learn ship.",
+        epilog="example: python -m datamodules.photos demo/photos",
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder to write to")
+    folder = parser.parse_args(arguments).folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in bundled(SHOWN):
+            shutil.copy(path, folder)
+    except OSError as error:
+        sys.exit(f"error: {folder}: {error.strerror}")
+    print(f"{len(SHOWN)} photographs: {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,8 +10,10 @@ from PIL import Image
 
 from datamodules.base import PictureDataModule
 from datamodules.cifar10 import CIFAR10
-from datamodules.photos import Photos
+from datamodules.photos import SHOWN, Photos
+from datamodules.photos import main as copy_bundled
 from datamodules.picture_set import Visit
+from datamodules.pictures import read_picture
 from tests.conftest import colourful_pictures
 from tests.unit.test_picture_set import sharded
 
@@ -191,3 +193,12 @@ def test_pictures_of_a_step_that_cannot_be_shared_are_refused(batch_size: int, r
     data.trainer = SimpleNamespace(world_size=ranks, accumulate_grad_batches=accumulated)  # type: ignore[assignment]
     with pytest.raises(ValueError, match=f"{ranks} ranks with .* give a multiple of {ranks * accumulated}"):
         _ = data.batch_size_of_rank
+
+
+def test_bundled_photographs_are_copied(tmp_path: Path) -> None:
+    copy_bundled([str(tmp_path / "photos")])
+    copied = sorted((tmp_path / "photos").iterdir())
+    assert [path.name for path in copied] == sorted(Path(name).name for name in SHOWN)
+    assert all(read_picture(path).shape[0] == 3 for path in copied)
+    with pytest.raises(SystemExit, match=r"error: .*china.jpg"):
+        copy_bundled([str(copied[2])])
