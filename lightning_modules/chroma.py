@@ -28,6 +28,53 @@ def annealed_mean(logits: Tensor, centres: Tensor, temperature: float) -> Tensor
     return torch.einsum("bqhw,qc->bchw", (logits / temperature).softmax(dim=1), centres)
 
 
+@full_precision
+def drawn_chroma(
+    logits: Tensor,
+    centres: Tensor,
+    temperature: float,
+    variety: float,
+    samples: int,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Several colourings from one prediction: the annealed mean under one random preference of colour for each.
+
+    A preference is the same everywhere in an image, so that what the network is sure of stays, and what could have many
+    colours turns as a whole, as in Figures 9 and 12 of Larsson et al. 2016. These are variations of a prediction of
+    pixels, not samples of a model of images.
+
+    Args:
+        logits: `(B, Q, h, w)`.
+        centres: Of the bins, Lab a and b, `(Q, 2)`.
+        temperature: As for `annealed_mean`.
+        variety: Standard deviation of the preference, in nats per ten Lab units; 0 makes all alike.
+        samples: How many colourings.
+        generator: Of the preferences, on the logits' device.
+
+    Returns:
+        Lab a and b, `(B, samples, 2, h, w)`.
+    """
+    if variety == 0:
+        return annealed_mean(logits, centres, temperature).unsqueeze(1).expand(-1, samples, -1, -1, -1)
+    directions = torch.randn(len(logits), samples, 2, generator=generator, device=logits.device)
+    preferences = variety * directions @ centres.T / 10  # (B, samples, Q)
+    tilted = [logits + each[:, :, None, None] for each in preferences.unbind(1)]
+    return torch.stack([annealed_mean(each, centres, temperature) for each in tilted], dim=1)
+
+
 def with_chroma(luminance: Tensor, chroma: Tensor, upsampling: Upsampling = "bicubic") -> Tensor:
     """RGB in [0, 1], `(B, 3, H, W)`, of L, `(B, 1, H, W)`, and Lab a and b of this size or a smaller one."""
     return lab_to_rgb(torch.cat([luminance, enlarge_chroma(chroma, luminance, upsampling)], dim=1))
+
+
+def coloured(luminance: Tensor, chroma: Tensor, upsampling: Upsampling, differ: bool) -> Tensor:
+    """RGB in [0, 1], `(B, samples, 3, H, W)`, of L, `(B, 1, H, W)`, and the chroma of each sample.
+
+    Args:
+        luminance: CIELab L in 0..100.
+        chroma: Lab a and b, `(B, samples, 2, h, w)`, of this size or a smaller one.
+        upsampling: See `enlarge_chroma`.
+        differ: Whether the samples differ; if not, one is made.
+    """
+    made = [with_chroma(luminance, each, upsampling) for each in (chroma if differ else chroma[:, :1]).unbind(1)]
+    return torch.stack(made, dim=1).expand(-1, chroma.shape[1], -1, -1, -1)

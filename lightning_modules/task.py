@@ -108,9 +108,7 @@ class Task(pl.LightningModule):
         # settings younger than the checkpoint have their defaults in the constructor
         known = {**signature(kind).parameters, **checkpoint["hyper_parameters"]}
         if unknown := overrides.keys() - known.keys():
-            raise ValueError(
-                f"{name} has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}"
-            )
+            raise ValueError(f"{name} has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}")
         try:
             task: Self = kind(**overridden(checkpoint["hyper_parameters"], overrides))
         except TypeError as error:

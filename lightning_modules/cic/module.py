@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from lightning_modules.checkpoint import read_checkpoint
-from lightning_modules.chroma import annealed_mean, with_chroma
+from lightning_modules.chroma import coloured, drawn_chroma
 from lightning_modules.cic.bins import bin_centres, prior_of, rebalancing_weights, soft_encoded
 from lightning_modules.cic.network import LUMINANCE_CENTRE, LUMINANCE_SCALE, CICNetwork
 from lightning_modules.color import full_precision, rgb_to_lab, rgb_to_lab_luminance, to_float
@@ -81,13 +81,13 @@ class CIC(Colorizer):
             taken if it fits. None starts anew.
         optimization: Of Adam.
         upsampling: How chroma is enlarged to the image's size; see `enlarge_chroma`.
+        variety: How much several colourings of one image differ; see `drawn_chroma`. 0 makes them alike.
 
     Raises:
         ValueError: If there is no such target, reduction, architecture, schedule or way to enlarge, or lambda or the
             temperature is out of range.
     """
 
-    stochastic = False
     centres: Tensor
     weights: Tensor
     initialized: Tensor
@@ -107,6 +107,7 @@ class CIC(Colorizer):
         pretrained: str | None,
         optimization: Optimization,
         upsampling: Upsampling = "bilinear",
+        variety: float = 0.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -129,12 +130,19 @@ class CIC(Colorizer):
         self.uniform, self.temperature = uniform, float(temperature)
         self.prior, self.prior_images, self.pretrained = prior, prior_images, pretrained
         self.inference_short_side, self.upsampling = inference_short_side, upsampling
-        self.optimization = optimization
+        self.optimization, self.variety = optimization, float(variety)
+        if variety < 0:
+            raise ValueError(f"model.variety={variety} is less than 0")
         self.register_buffer("centres", bin_centres(), persistent=False)
         self.register_buffer("weights", torch.ones(len(self.centres)))
         self.register_buffer("initialized", torch.tensor(False))
         self.network = NETWORKS[architecture](len(self.centres) if target == "classes" else 2, **settings)
         self.validation_means = nn.ModuleDict({name: MeanMetric() for name in ("loss", self.measure)})
+
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]
+        """Whether draws are varied."""
+        return self.variety > 0 and self.target == "classes"
 
     @property
     def measure(self) -> str:
@@ -248,10 +256,10 @@ class CIC(Colorizer):
         size = size_within((height, width), self.inference_short_side, CHROMA_STRIDE)
         outputs = self.network(100 * resized_luminance(luminance / 100, size)).float()
         if self.target == "values":
-            chroma = CHROMA_SCALE * outputs
+            chroma = CHROMA_SCALE * outputs.unsqueeze(1).expand(-1, samples, -1, -1, -1)
         else:
-            chroma = annealed_mean(outputs, self.centres, self.temperature)
-        return with_chroma(luminance, chroma, self.upsampling).unsqueeze(1).expand(-1, samples, -1, -1, -1)
+            chroma = drawn_chroma(outputs, self.centres, self.temperature, self.variety, samples, generator)
+        return coloured(luminance, chroma, self.upsampling, self.stochastic)
 
 
 @full_precision

@@ -10,7 +10,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from lightning_modules.chroma import annealed_mean, with_chroma
+from lightning_modules.chroma import coloured, drawn_chroma
 from lightning_modules.color import rgb_to_lab, rgb_to_lab_luminance, to_float
 from lightning_modules.colorizer import Colorizer
 from lightning_modules.guidance import Guidance
@@ -85,12 +85,12 @@ class SIGGRAPH17(Colorizer):
         loss: The numbers of the losses.
         optimization: Of Adam.
         upsampling: How chroma is enlarged to the image's size; see `enlarge_chroma`.
+        variety: How much several colourings of one image differ; see `drawn_chroma`. 0 makes them alike.
 
     Raises:
         ValueError: If there is no such architecture or way to decode or to enlarge, or the temperature is less than 0.
     """
 
-    stochastic = False
     accepts: ClassVar[frozenset[str]] = frozenset({"hints"})
     initialized: Tensor
 
@@ -107,6 +107,7 @@ class SIGGRAPH17(Colorizer):
         loss: Loss,
         optimization: Optimization,
         upsampling: Upsampling = "bicubic",
+        variety: float = 0.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -117,15 +118,23 @@ class SIGGRAPH17(Colorizer):
         if decode not in ("regression", "distribution"):
             raise ValueError(f"model.decode is regression or distribution, not {decode}")
         check_upsampling(upsampling)
+        if variety < 0:
+            raise ValueError(f"model.variety={variety} is less than 0")
         if temperature < 0:
             raise ValueError(f"model.temperature={temperature} is less than 0")
         self.hints, self.decode, self.temperature = hints, decode, temperature
         self.inference_short_side, self.pretrained = inference_short_side, pretrained
         self.loss, self.optimization, self.upsampling = loss, optimization, upsampling
+        self.variety = float(variety)
         self.network = NETWORKS[architecture](**settings)
         self.register_buffer("initialized", torch.tensor(False))
         losses = ("automatic", "loss") if hints is None else ("hinted", "automatic", "loss")
         self.validation_means = torch.nn.ModuleDict({name: MeanMetric() for name in losses})
+
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]
+        """Whether draws are varied."""
+        return self.variety > 0 and self.decode == "distribution"
 
     def luminance(self, rgb: Tensor) -> Tensor:
         """CIELab L in 0..100."""
@@ -198,10 +207,12 @@ class SIGGRAPH17(Colorizer):
         hints = no_hints(small) if guidance.hints is None else reduced(guidance.hints, size)
         quarter, full = self.network.features(small, hints)
         if self.decode == "regression":
-            chroma = self.network.chroma(full)
+            chroma = self.network.chroma(full).unsqueeze(1).expand(-1, samples, -1, -1, -1)
         else:
             logits = self.network.classes(quarter)
-            chroma = enlarged(annealed_mean(logits, class_centres().to(logits.device), self.temperature), size)
-            if guided:  # luminance has more to say than interpolation
-                chroma = F.avg_pool2d(chroma, STRIDE)
-        return with_chroma(luminance, chroma, self.upsampling).unsqueeze(1).expand(-1, samples, -1, -1, -1)
+            centres = class_centres().to(logits.device)
+            chroma = drawn_chroma(logits, centres, self.temperature, self.variety, samples, generator)
+            stretched = enlarged(chroma.flatten(0, 1), size)
+            # guided, luminance has more to say than interpolation
+            chroma = (F.avg_pool2d(stretched, STRIDE) if guided else stretched).unflatten(0, (-1, samples))
+        return coloured(luminance, chroma, self.upsampling, self.stochastic)

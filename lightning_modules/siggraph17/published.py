@@ -18,6 +18,7 @@ SETTINGS: dict[str, Any] = {
     "loss": {"huber_weight": 20.0, "huber_delta": 1.0, "class_weight": 1.0, "class_apart": True},
     "optimization": {"learning_rate": 1e-5, "weight_decay": 0.0, "decay": 0.1, "epochs": 10},
     "upsampling": "bicubic",
+    "variety": 0.0,
 }
 """Those of `configs/model/siggraph17.yaml`."""
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from datamodules import color_prior
 from evaluation.report.sheet import to_image
-from lightning_modules.chroma import annealed_mean
+from lightning_modules.chroma import annealed_mean, drawn_chroma
 from lightning_modules.cic.bins import bin_centres, prior_of, rebalancing_weights, soft_encoded
 from lightning_modules.cic.module import CIC, classes_loss, in_thirds, linear, read_prior
 from lightning_modules.cic.network import CICNetwork
@@ -283,3 +283,29 @@ def test_the_l2_variant_regresses_and_starts_from_a_classifier(tmp_path: Path) -
 def test_settings_without_a_meaning_are_refused(override: str) -> None:
     with pytest.raises(Exception, match=override.split("=")[0]):
         cic(override)
+
+
+def test_varied_colourings_are_means_under_one_preference_for_the_whole_image() -> None:
+    centres = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, -30.0]])
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    found = drawn_chroma(logits, centres, 0.7, 0.3, 3, torch.Generator().manual_seed(1))
+    directions = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(1))
+    for image in range(2):
+        for sample in range(3):
+            bias = [float(0.3 / 10 * directions[image, sample] @ centre) for centre in centres]
+            for row in range(4):
+                weights = [math.exp((float(logits[image, bin_, row, 2]) + bias[bin_]) / 0.7) for bin_ in range(3)]
+                wanted = [sum(w * float(c[axis]) for w, c in zip(weights, centres, strict=True)) for axis in (0, 1)]
+                mean = [value / sum(weights) for value in wanted]
+                assert found[image, sample, :, row, 2].tolist() == pytest.approx(mean, rel=1e-4, abs=1e-4)
+    still = drawn_chroma(logits, centres, 0.7, 0.0, 3, None)
+    assert torch.equal(still, annealed_mean(logits, centres, 0.7).unsqueeze(1).expand(-1, 3, -1, -1, -1))
+
+
+def test_a_varied_model_draws_different_colours_where_it_is_unsure() -> None:
+    method = cic("model.variety=0.5").eval()
+    luminance = 100 * torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    drawn = method.colorize(luminance, samples=2, generator=torch.Generator().manual_seed(0))
+    assert method.stochastic
+    assert (drawn[:, 0] - drawn[:, 1]).abs().max() > 0.01
+    assert not cic().stochastic
