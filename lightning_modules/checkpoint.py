@@ -126,7 +126,8 @@ def read_pretrained(what: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"{name} colours nothing; it is for this: {model.used_for}")
     file = find(name) if given == name else Path(given)
     require_published(file, model)
-    return read_checkpoint(file) if model.loader is None else of_published(file, model)
+    found = read_checkpoint(file) if model.loader is None else of_published(file, model)
+    return {**found, "hyper_parameters": overridden(found["hyper_parameters"], model.settings)}
 
 
 def of_published(file: Path, model: Model) -> dict[str, Any]:

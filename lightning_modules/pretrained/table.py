@@ -1,7 +1,8 @@
 """The table of all weights that this project can load by name: where they are, how they are checked, what they do."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 TORCHVISION = "https://download.pytorch.org/models"
 ZHANG = "https://colorizers.s3.us-east-2.amazonaws.com"
@@ -26,6 +27,7 @@ class Model:
             rebuild themselves.
         accepts: The kinds of guidance that the colouriser takes: fields of `Guidance`.
         samples: Whether two of its colourings of one image differ.
+        settings: Hyper-parameters that differ from those in the file: several models may share one.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Model:
     loader: str | None = None
     accepts: frozenset[str] = frozenset()
     samples: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def known_sha256(self) -> str:

@@ -55,7 +55,7 @@ def test_the_table_is_whole() -> None:
 
 def test_bundled_files_are_those_of_the_table_and_small() -> None:
     bundled = [model for model in MODELS.values() if model.kind == "bundled"]
-    assert sum(find(model.name).stat().st_size for model in bundled) <= 12_000_000
+    assert sum(file.stat().st_size for file in {find(model.name) for model in bundled}) <= 12_000_000
     for model in bundled:
         assert len(model.sha256) == 64
         colorizer = Colorizer.from_pretrained(model.name)
@@ -227,6 +227,15 @@ def test_a_bundled_model_is_loaded_by_its_name(tmp_path: Path, monkeypatch: pyte
     file.unlink()
     with pytest.raises(FileNotFoundError, match="is missing; install"):
         Colorizer.from_pretrained("follower")
+
+
+def test_models_that_share_a_file_may_differ_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "shared.safetensors"
+    write_bundle({"method": "Welsh", "hyper_parameters": WELSH, "state_dict": {}}, file, {})
+    for name, settings in (("plain", {}), ("fine", {"samples": 1000})):
+        monkeypatch.setitem(MODELS, name, row(name, file, settings=settings))
+        assert Colorizer.from_pretrained(name).hparams == {**WELSH, **settings}
+        assert Colorizer.from_pretrained(name, samples=7).hparams["samples"] == 7
 
 
 def test_a_published_model_is_made_by_its_methods_own_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
