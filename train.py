@@ -13,8 +13,10 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -161,7 +163,7 @@ def test(directory: Path, model: pl.LightningModule, data: PictureDataModule, tr
 def report(
     directory: Path, config: DictConfig, record: dict[str, Any], data: PictureDataModule, trainer: pl.Trainer
 ) -> None:
-    """Score the best checkpoint, on all ranks, and write its scores and `report.html`."""
+    """Score the best checkpoint, on all ranks, beside no colour at all, and write its scores and `report.html`."""
     from hydra.utils import instantiate
 
     from evaluation.networks import network_statistics
@@ -170,6 +172,7 @@ def report(
     from evaluation.report.table import print_scores
     from evaluation.runner import evaluate
     from evaluation.scorer import Entry
+    from evaluation.standing_rows import StandingRow
     from lightning_modules.checkpoint import find_checkpoint
     from lightning_modules.color import to_float
     from lightning_modules.colorizer import Colorizer
@@ -178,23 +181,31 @@ def report(
     colorizer = Colorizer.load(checkpoint).to(trainer.strategy.root_device)
     data.trainer = None
     rules = instantiate(config.protocol, _convert_="all")
-    limit = config.trainer.limit_test_batches
-    scores = evaluate(
-        Entry.of_checkpoint(checkpoint, colorizer, rules),
-        data.test.as_stored() if rules.resize else data.test,
-        rules,
-        directory,
+    images, limit = data.test.as_stored() if rules.resize else data.test, config.trainer.limit_test_batches
+    scored = partial(
+        evaluate,
+        rules=rules,
         data=record["config"]["data"],
         left_out=network_statistics({}, rules.measures, colorizer.device)[1],
         limit=limit and limit * data.evaluation_batch_size,
         workers=data.workers,
+    )
+    scores = scored(
+        Entry.of_checkpoint(checkpoint, colorizer, rules),
+        images,
+        output=directory,
         process=(trainer.global_rank, trainer.world_size),
     )
     if scores is None:  # only the first process reports
         return
-    print_scores(scores)
-    pictures = to_float(data.test_dataloader().spread(8).to(colorizer.device))
-    page = write_report(directory, record, scores, method_sheet(colorizer, pictures, samples=3, seed=config.seed))
+    with TemporaryDirectory() as folder:
+        grey = scored(
+            Entry("grey", "baseline"), StandingRow(images, rules, "grey"), output=Path(folder), process=(0, 1)
+        )
+    print_scores(scores, grey)
+    shown = to_float(data.test_dataloader().spread(8).to(colorizer.device))
+    sheet = method_sheet(colorizer, shown, samples=3 if colorizer.stochastic else 1, seed=config.seed)
+    page = write_report(directory, record, scores, grey, sheet)
     print(f"report: {page}")
     for logger in trainer.loggers:
         logger.log_metrics(

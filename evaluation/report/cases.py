@@ -38,7 +38,7 @@ def save_gallery(folder: Path, key: str, samples: Tensor, truth: Tensor) -> None
 def file_of(key: str, what: str) -> str:
     """The place of a gallery's file in the folder of the scores; a key that is too long for a name is cut."""
     if len(os.fsencode(key)) > LONGEST_KEY:
-        key = f"{key[:LONGEST_KEY // 4]}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:12]}"
+        key = f"{key[: LONGEST_KEY // 4]}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:12]}"
     return f"gallery/{key}_{what}.png"
 
 

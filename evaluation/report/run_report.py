@@ -10,16 +10,20 @@ from PIL import Image
 
 from evaluation.curves import read_curves
 from evaluation.measures import MEASURES
+from evaluation.report.table import value_of
 from evaluation.report.template import template_of
 
 
-def write_report(directory: Path, run: dict[str, Any], scores: dict[str, Any], sheet: Image.Image) -> Path:
+def write_report(
+    directory: Path, run: dict[str, Any], scores: dict[str, Any], grey: dict[str, Any] | None, sheet: Image.Image
+) -> Path:
     """Write a run's report beside its records.
 
     Args:
         directory: The run's; its `logs` give the curves and its `samples` folder the pictures on the way.
         run: Its `run.json`.
         scores: Its `scores.json`.
+        grey: The same of no colour at all, if it is there to compare with.
         sheet: Held-out pictures: grey, samples, reconstruction, truth.
 
     Returns:
@@ -32,7 +36,12 @@ def write_report(directory: Path, run: dict[str, Any], scores: dict[str, Any], s
         run_id=directory.name,
         scores=scores,
         metrics=[
-            {"title": MEASURES[name].title, "unit": MEASURES[name].unit, **score}
+            {
+                "title": MEASURES[name].title,
+                "unit": MEASURES[name].unit,
+                "grey": value_of(grey, name) if grey else "",
+                **score,
+            }
             for name, score in scores["metrics"].items()
         ],
         curve=loss_curve(directory / "logs"),

@@ -8,15 +8,22 @@ from evaluation.measures import MEASURES
 from evaluation.terminal import plain_console, show_anything
 
 
-def print_scores(scores: dict[str, Any]) -> None:
-    """Print `scores.json` as a table: mean, 95% interval, number of pictures; and below it what is missing, and why."""
+def print_scores(scores: dict[str, Any], grey: dict[str, Any] | None = None) -> None:
+    """Print `scores.json` as a table: mean, 95% interval, number of images; and below it what is missing, and why.
+
+    Args:
+        scores: What the file holds.
+        grey: The same of no colour at all, for another column.
+    """
     table = Table(title=f"{scores['method']} by {scores['protocol']['name']}", title_justify="left")
-    for heading in ("measure", "mean", "95% interval", "pictures"):
+    for heading in ("measure", "mean", "95% interval", *(["grey"] if grey else []), "pictures"):
         table.add_column(heading, justify="left" if heading == "measure" else "right")
     for name, score in scores["metrics"].items():
         measure = MEASURES[name]
         interval = "" if score["low"] is None else f"{score['low']:.3f} to {score['high']:.3f}"
-        table.add_row(measure.title, f"{score['value']:.3f} {measure.unit}".strip(), interval, f"{score['n']:,}")
+        baseline = [value_of(grey, name)] if grey else []
+        value = f"{score['value']:.3f} {measure.unit}".strip()
+        table.add_row(measure.title, value, interval, *baseline, f"{score['n']:,}")
     show_anything()
     console = plain_console()
     console.print(table)
@@ -27,3 +34,8 @@ def print_scores(scores: dict[str, Any]) -> None:
     )
     for note in [*scores["notes"], *(f"without {name}: {why}" for name, why in scores["left_out"].items())]:
         console.print(note, style="yellow", soft_wrap=True)
+
+
+def value_of(scores: dict[str, Any], name: str) -> str:
+    """A score as tables show it; empty if there is none."""
+    return f"{scores['metrics'][name]['value']:.3f}" if name in scores["metrics"] else ""

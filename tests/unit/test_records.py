@@ -138,11 +138,13 @@ def test_report_stands_alone(tmp_path: Path, records: tuple[dict[str, Any], dict
     (tmp_path / "samples").mkdir()
     for step in (10, 200):
         Image.new("RGB", (4, 4)).save(tmp_path / "samples" / f"step_{step:06}.png")
-    page = write_report(tmp_path, run, scores, Image.new("RGB", (20, 20), "red")).read_text()
+    grey = {"metrics": {"psnr": {"value": 23.5}}}
+    page = write_report(tmp_path, run, scores, grey, Image.new("RGB", (20, 20), "red")).read_text()
     for words in (
         "pic &lt;photos&gt;",
         "2.720",
         "2.700 to 2.740",
+        "23.500",
         "CIELab",
         "step 10<",
         "step 200<",
