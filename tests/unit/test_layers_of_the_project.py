@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import PROJECT
 
 MAY_IMPORT = {
+    "colorizing": {"colorizing", "datamodules", "evaluation", "lightning_modules", "imaging"},
     "configs": {"configs"},
     "imaging": {"imaging"},
     "lightning_modules": {"lightning_modules", "imaging"},
