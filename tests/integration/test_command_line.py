@@ -35,7 +35,7 @@ def run(script: str, *arguments: str, folder: Path) -> subprocess.CompletedProce
         ("train.py", ["initialize_from=nowhere"], "there is no checkpoint at nowhere"),
         ("evaluate.py", [], "name who is scored: checkpoint="),
         ("evaluate.py", ["checkpoint=nowhere"], "there is no checkpoint at nowhere"),
-        ("colorize.py", ["photo.png", "--checkpoint", "nowhere"], "there is no checkpoint at nowhere"),
+        ("colorize.py", ["photo.png", "--checkpoint", "nowhere"], "there is no nowhere"),
     ],
 )
 def test_mistakes_get_one_sentence(tmp_path: Path, script: str, arguments: list[str], sentence: str) -> None:
