@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from datamodules.pictures import SUFFIXES, find_pictures
+from datamodules.pictures import find_pictures
 from datamodules.shards.index import free_name, printable, tar_members
+from imaging.files import SUFFIXES
 
 NAMED_FILE = re.compile(rf"(.+(?:{'|'.join(map(re.escape, sorted(SUFFIXES)))}))\s+(\S.*)", re.IGNORECASE)
 """In a table whose columns blanks divide: the name of a picture's file, which may hold blanks itself, and its class."""

@@ -84,4 +84,5 @@ if __name__ == "__main__":
     for module in ("datamodules.guidance", "evaluation.report.sheet", "lightning_modules.lrac.module"):
         import_module(module)
 
-    print("\n" + json.dumps(main(*sys.argv[1:4], int(sys.argv[4]))))
+    checkpoint, album, results, times = sys.argv[1:]
+    print("\n" + json.dumps(main(checkpoint, album, results, int(times))))
