@@ -182,8 +182,11 @@ def answers_of_page(text: str) -> list[Answer]:
 def answers_of_table(text: str) -> list[Answer]:
     """The answers in the server's table, or in what a spreadsheet has made of it: rows that are blank are none."""
     delimiter = next((each for each in ";\t" if each in text.partition("\n")[0]), ",")
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    if missing := [name for name in COLUMNS if name not in (table.fieldnames or ())]:
+        raise ValueError(f"the column {missing[0]} is missing")
     answers = []
-    for number, row in enumerate(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter), 2):
+    for number, row in enumerate(table, 2):
         if not any(isinstance(value, str) and value.strip() for value in row.values()):
             continue
         if delimiter != ",":  # where commas stand in numbers
