@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import math
 import os
 import shlex
 import sys
@@ -42,7 +43,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     write.add_argument("source", type=Path, metavar="SOURCE", help="folder, ILSVRC2012 tar or archive of pictures")
     write.add_argument("out", type=Path, metavar="OUT", help="folder of the shards")
     write.add_argument("--short-side", type=positive, help="shrink larger pictures to this shorter side")
-    write.add_argument("--quality", type=positive, help="store all as JPEG of this quality, chroma not subsampled")
+    write.add_argument("--quality", type=quality, help="store all as JPEG of this quality, chroma not subsampled")
     write.add_argument("--pictures-per-shard", type=positive, default=1000, help="default: 1000")
     write.add_argument("--labels", type=Path, metavar="TABLE", help="lines `file name, class`, for a validation tar")
     write.add_argument("--test-list", type=Path, metavar="LIST", help="names of the pictures of a test split")
@@ -58,10 +59,24 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     cache = Path("~/.cache/chromalab/shards")
     for command in (index, check, describe):
         command.add_argument("--cache", type=Path, default=cache, help=f"for what is fetched (default: {cache})")
-        command.add_argument("--cache-gigabytes", type=float, default=200, help="default: 200")
+        command.add_argument("--cache-gigabytes", type=gigabytes, default=200, help="default: 200")
     for command in (write, index, check):
         command.add_argument("--workers", type=positive, default=os.cpu_count() or 1, help="default: one a core")
     return parser.parse_args(arguments)
+
+
+def quality(text: str) -> int:
+    """A whole number from 1 to 100."""
+    if (number := positive(text)) > 100:
+        raise argparse.ArgumentTypeError(f"{text} is more than 100")
+    return number
+
+
+def gigabytes(text: str) -> float:
+    """A finite number above 0."""
+    if not 0 < (number := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
+    return number
 
 
 def positive(text: str) -> int:

@@ -247,6 +247,7 @@ def opened(place: str) -> Iterator[Iterator[bytes]]:
         except BaseException:
             if process := getattr(stream, "proc", None):
                 process.kill()  # or closing would wait for it
+                stream.ignore_errors = True  # and would tell of its death instead of the reason for that
             raise
 
 

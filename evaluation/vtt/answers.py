@@ -151,6 +151,8 @@ def results_below(folder: Path) -> list[Path]:
 def read_file(path: Path) -> list[Answer]:
     """The answers of one file."""
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no regular file")  # a pipe without a writer would never end
         with path.open("rb") as file:
             start = file.read(len(SQLITE))
         if start == SQLITE:

@@ -1,6 +1,7 @@
 """`serve`: show a kit to raters, and keep their answers."""
 
 import argparse
+import math
 import re
 import socket
 from contextlib import closing
@@ -75,8 +76,8 @@ def run(arguments: argparse.Namespace) -> None:
         if error.name not in ("starlette", "uvicorn"):
             raise
         raise ValueError('serving takes Starlette and uvicorn: pip install -e ".[web]"') from error
-    if arguments.idle_minutes <= 0 or arguments.raters_per_address <= 0:
-        raise ValueError("--idle-minutes and --raters-per-address are above 0")
+    if not 0 < arguments.idle_minutes < math.inf or arguments.raters_per_address <= 0:
+        raise ValueError("--idle-minutes and --raters-per-address are numbers above 0")
     prefix = prefix_of(arguments.prefix)
     study = read_study(arguments.kit)
     public = arguments.kit / PUBLIC

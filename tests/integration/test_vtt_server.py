@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="the server is tested where uvicorn is installed")
 from evaluation.vtt.__main__ import main
-from evaluation.vtt.answers import COLUMNS, Answer
+from evaluation.vtt.answers import COLUMNS, Answer, stored_answers
 from tests.integration.vtt_served import Rater, Server, ask
 from tests.unit.vtt_kits import small_study, write_kit
 
@@ -399,3 +400,46 @@ def test_a_missing_package_is_named_with_what_installs_it(tmp_path: Path, monkey
     monkeypatch.setattr(sys, "argv", ["vtt", "serve", str(write_kit(tmp_path / "kit", small_study()))])
     with pytest.raises(SystemExit, match=r'^error: .*pip install -e "\.\[web\]"$'):
         main()
+
+
+def test_half_open_connections_keep_nobody_from_being_served(tmp_path: Path) -> None:
+    def few_files() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (704, 704))  # so that 128 connections are held
+
+    study = small_study(groups=2, layers=5)
+    with (
+        ExitStack() as stack,
+        Server(write_kit(tmp_path / "kit", study), "--behind-proxy", at_start=few_files) as server,
+    ):
+        for _ in range(300):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        with ThreadPoolExecutor(10) as threads:
+            raters = list(threads.map(lambda i: Rater(server, f"10.0.0.{i}"), range(10)))
+            list(threads.map(Rater.sit, raters))
+        assert_all_stored(server, raters)
+        assert sum(len(rater.acknowledged) for rater in raters) == 50
+        assert server.kill() == ""
+
+
+def test_the_server_stops_with_a_sentence_when_its_results_are_deleted(tmp_path: Path) -> None:
+    kit = write_kit(tmp_path / "kit", small_study())
+    with Server(kit) as server:
+        rater = Rater(server)
+        rater.sit()
+        (kit / "results.sqlite").unlink()
+        _, said = server.process.communicate(timeout=60)
+        assert server.process.returncode == 1
+        assert re.fullmatch(r"error: [^\n]*results\.sqlite was deleted, moved or replaced[^\n]*\n", said)
+        [rescued] = kit.glob("results-rescued-*.sqlite")
+        kept = {(each.trial, each.response_ms) for each in stored_answers(rescued)}
+        assert kept == {(trial, body["response_ms"]) for trial, body in rater.acknowledged.items()}
+
+
+def test_half_a_surrogate_pair_is_refused_and_leaves_no_trace(server: Server) -> None:
+    rater = Rater(server)
+    block = rater.block()["block"]["block"]
+    for path in ("/api/block/end", "/api/answers"):
+        body = b'{"block": "\\ud800"}'
+        assert ask(server.port, "POST", path, body, rater.headers)[0] == 400
+    assert rater.block()["block"]["block"] == block

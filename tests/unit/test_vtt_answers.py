@@ -1,6 +1,7 @@
 """Results of raters in every form in which they come: pages' files, tables from spreadsheets, the server's own file."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,9 @@ def test_a_plan_cannot_show_files_outside_its_folder(tmp_path: Path) -> None:
 def test_a_kit_is_read_as_it_was_written(tmp_path: Path) -> None:
     found: Study = read_study(write_kit(tmp_path / "kit", STUDY))
     assert found == STUDY
+
+
+def test_a_pipe_that_nobody_writes_to_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "answers.csv")
+    with pytest.raises(ValueError, match="no regular file"):
+        read_answers([tmp_path / "answers.csv"], STUDY)
