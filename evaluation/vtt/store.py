@@ -7,7 +7,6 @@ twice in one sitting.
 
 import hashlib
 import json
-import os
 import secrets
 import sqlite3
 import threading
@@ -129,6 +128,7 @@ class Store:
 
     def __init__(self, path: Path, study: Study, idle_seconds: float, clock: Callable[[], float] = time.time) -> None:
         self.path, self.study, self.idle_seconds, self.clock = path.resolve(), study, idle_seconds, clock
+        self.log = self.path.with_name(f"{self.path.name}-wal")
         self.lock = threading.Lock()
         self.files: list[tuple[int, int]] = []
         self.raters: dict[str, str] = {}
@@ -186,7 +186,7 @@ class Store:
     def _files_there(self) -> list[tuple[int, int]]:
         """Which files are at the places of the database and of its log: what is committed stands in the two."""
         try:
-            return [(each.st_dev, each.st_ino) for each in map(os.stat, (self.path, f"{self.path}-wal"))]
+            return [(each.st_dev, each.st_ino) for each in (self.path.stat(), self.log.stat())]
         except OSError:
             return []
 
