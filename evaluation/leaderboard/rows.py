@@ -115,9 +115,11 @@ class Row:
                 lines = list(csv.DictReader(file))
         except (csv.Error, OSError) as error:
             raise ValueError(f"{path} is no table of pictures: {error}; score it again") from error
+        if not lines:
+            raise ValueError(f"{path} is no table of pictures: it has no rows; score it again")
         found = {}
         for name, score in self.metrics.items():
-            if MEASURES[name].mean_over and lines and name in lines[0]:
+            if MEASURES[name].mean_over and name in lines[0]:
                 values = _picture_scores(path, lines, name)
                 mean = fmean(values.values()) if values else math.nan
                 if len(values) != score["n"] or not math.isclose(mean, score["value"], rel_tol=1e-3, abs_tol=1e-6):

@@ -180,3 +180,51 @@ def test_a_baseline_is_scored_on_a_set_of_a_data_module(tmp_path: Path) -> None:
     assert scores["pictures"]["exact"] == 5
     assert scores["left_out"]["bits_per_dim"] == "truth has no exact likelihood"
     assert torch.tensor(scores["curves"]["ab_histogram"]["a"]).sum() == pytest.approx(1)
+
+
+def test_nobodys_scores_are_overwritten_by_anothers(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "truth").mkdir()
+    for number in range(3):
+        name = f"{number:03}.png"
+        (tmp_path / "truth" / name).symlink_to(folders / "truth" / name)
+        for team, other in (("a/out", number), ("b/out", number + 5), ("c/grey", number)):
+            (tmp_path / team).mkdir(parents=True, exist_ok=True)
+            (tmp_path / team / name).symlink_to(folders / "predictions" / f"{other:03}.png")
+    asked: dict[str, Any] = {"truth": "truth", "protocol": "folder", "workers": 0}
+    for changes in ({"predictions": "a/out"}, {"predictions": "b/out"}, {"predictions": "c/grey"}, {"baseline": "grey"}):
+        for _ in range(2):
+            with initialize_config_module("configs", version_base="1.3"):
+                config = compose("evaluate", [f"{name}={value}" for name, value in {**asked, **changes}.items()])
+            evaluate.score(config)
+    found = [json.loads(path.read_text()) for path in Path("scores").rglob("scores.json")]
+    rows = {(scores["method"], scores["source"].get("path")) for scores in found}
+    assert rows == {("grey", None), ("grey", "c/grey"), ("out", "a/out"), ("out", "b/out")}
+    assert len(found) == 4
+    scored(**asked, baseline="grey", output_dir="named")
+    scored(**asked, baseline="grey", output_dir="named")
+    with pytest.raises(ValueError, match="named holds the scores of grey by folder; name another output_dir for out"):
+        scored(**asked, predictions="a/out", output_dir="named")
+    with pytest.raises(ValueError, match="lies in the folder of predictions"):
+        scored(**asked, predictions="a/out", output_dir="a/out/scores")
+
+
+def test_samples_that_another_call_of_colorize_left_are_not_scored(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "a.png").symlink_to(folders / "truth" / "000.png")
+    for sample in range(3):
+        (tmp_path / "out" / f"a_{sample}.png").symlink_to(folders / "predictions" / f"{sample:03}.png")
+    record = {"coloured": [{"photo": "a.png", "files": ["elsewhere/out/a_0.png", "elsewhere/out/a_sheet.png"]}]}
+    (tmp_path / "out" / "colorize.json").write_text(json.dumps(record))
+    asked: dict[str, Any] = {"truth": tmp_path / "truth", "predictions": tmp_path / "out", "protocol": "folder"}
+    with pytest.raises(ValueError, match=r"2 files .* a_1\.png, a_2\.png"):
+        scored(**asked, output_dir=tmp_path / "scores")
+    for sample in (1, 2):
+        (tmp_path / "out" / f"a_{sample}.png").unlink()
+    assert scored(**asked, output_dir=tmp_path / "scores")["pictures"]["coloured"] == 1
+    (tmp_path / "out" / "colorize.json").write_text('{"coloured": 3}')
+    with pytest.raises(ValueError, match=r"colorize\.json is damaged"):
+        scored(**asked, output_dir=tmp_path / "scores")

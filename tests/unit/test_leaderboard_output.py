@@ -2,14 +2,17 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
 from evaluation.leaderboard import __main__, markdown, page
 from evaluation.leaderboard.gallery import gallery, sheets
-from evaluation.leaderboard.rows import read_row
+from evaluation.leaderboard.rows import find_rows, read_row
+from evaluation.leaderboard.tables import tables_of
 from tests.unit.scored import KEYS, change_record, only_table, record_of, write_scored
 
 
@@ -164,14 +167,59 @@ def test_a_file_is_no_directory_to_write_to(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "kept"
 
 
-def test_nothing_is_written_where_pictures_and_scores_disagree(tmp_path: Path) -> None:
-    for name in ("a", "b"):
+def test_a_record_that_is_damaged_is_named_and_the_others_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b", "c", "d"):
         write_scored(tmp_path / "runs" / name, name, 0.5)
     table = tmp_path / "runs" / "a" / "pictures.csv"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(SystemExit, match=r"^error: .*pictures\.csv and .* disagree on \w+; score it again$"):
-        __main__.main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
-    assert not (tmp_path / "out").exists()
+    change_record(tmp_path / "runs" / "b", curves={"cumulative_error": {}})
+    (tmp_path / "runs" / "d" / "scores.json").write_text('{"schema": 2, "x": ' + 99_999 * "[" + 99_999 * "]" + "}")
+    __main__.main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+    shown = capsys.readouterr()
+    assert "1 rows in 1 tables" in shown.out
+    named = sorted(shown.err.splitlines())
+    assert len(named) == 3
+    assert all(word in named[0] for word in ("a/pictures.csv", "disagree on rmse_alpha_beta"))
+    assert "b/scores.json has no curves.cumulative_error.edges" in named[1]
+    assert "d/scores.json is nested too deeply" in named[2]
+    shutil.rmtree(tmp_path / "runs" / "c")
+    with pytest.raises(SystemExit, match="^error: .*disagree"):
+        __main__.main([str(tmp_path / "runs"), "--out", str(tmp_path / "other")])
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("key", ["../../secret/x", "/etc/x", "..", "a/b", "a\\b", "a\0"])
+def test_a_gallery_that_leads_elsewhere_is_refused(tmp_path: Path, key: str) -> None:
+    folder = write_scored(tmp_path / "run", "PIC", 0.5, gallery=[key])
+    with pytest.raises(ValueError, match=r"scores\.json holds .* as gallery\.0, which should be the name of a file"):
+        read_row(folder / "scores.json")
+
+
+def test_pictures_that_lie_elsewhere_or_are_no_pictures_are_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_scored(tmp_path / "run", "PIC", 0.5, pictures=True)
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (33, 21), (7, 99, 201)).save(secret)
+    for name in (f"gallery/{KEYS[0]}_0.png", "cases.png"):
+        (folder / name).unlink()
+        (folder / name).symlink_to(secret)
+    (folder / "gallery" / f"{KEYS[1]}_0.png").write_bytes(b"no picture")
+    text = page.render(tables_of(find_rows([folder])))
+    assert 'width="33" height="21"' not in text
+    complaints = capsys.readouterr().err.splitlines()
+    assert sum("lies outside" in line for line in complaints) == 2
+    assert sum("it is no PNG" in line and "<" not in line for line in complaints) == 1
+    assert text.count("no picture") == 2
+
+
+def test_names_are_no_markup_on_a_page_or_in_markdown(tmp_path: Path) -> None:
+    write_scored(tmp_path / "a", "<b>$x_1$</b> ~~[a](b)~~ &amp;", 0.5)
+    tables = tables_of(find_rows([tmp_path]))
+    assert r"\<b\>\$x_1\$\</b\> \~\~\[a\](b)\~\~ \&amp;" in markdown.render(tables)
+    assert "&lt;b&gt;$x_1$&lt;/b&gt; ~~[a](b)~~ &amp;amp;" in page.render(tables)
 
 
 def test_without_a_network_weights_and_biases_keeps_the_tables_on_disk(

@@ -310,12 +310,6 @@ def test_the_command_takes_sweeps_with_and_without_runs(tmp_path: Path, capsys: 
         (["--sweep", "failed"], "there is no scores.json in failed"),
         (["--sweep", "good", "--sweep", "good/a"], "good/a is in two sweeps, good and good/a; give it once"),
         (["--sweep", "stray"], "stray/b/scores.json has no run.json beside or above it"),
-        (["--sweep", "odd"], "odd/a/run.json holds 'x' as overrides, not a list of text or null"),
-        (
-            ["--sweep", "worse"],
-            "worse/a/run.json holds {'mode': 'most', 'monitor': 'validation/loss', 'value': 1} as best",
-        ),
-        (["--sweep", "half"], "half/a/run.json is no whole JSON file"),
     ],
 )
 def test_a_mistake_ends_in_one_sentence(
@@ -328,11 +322,32 @@ def test_a_mistake_ends_in_one_sentence(
     write_scored(Path("stray/b"), "PIC", 0.5)
     # what lies above the sweep is no run of it
     Path("run.json").write_text("{}", encoding="utf-8")
-    write_run(Path("odd/a"), 0.5, overrides="x")
-    write_run(Path("worse/a"), 0.5, best=LOSS | {"mode": "most", "value": 1})
-    (write_run(Path("half/a"), 0.5) / "run.json").write_text("{", encoding="utf-8")
     with pytest.raises(SystemExit) as ended:
         __main__.main([*arguments, "--out", "out"])
     assert str(ended.value).startswith(f"error: {complaint}")
     assert "\n" not in str(ended.value)
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        ({"overrides": "x"}, "holds 'x' as overrides, which should be a valid list"),
+        ({"best": LOSS | {"mode": "most", "value": 1}}, "holds 'most' as best.mode, which should be 'min' or 'max'"),
+        ({"best": LOSS | {"value": 10**400}}, "as best.value, which should be a valid number"),
+        (None, "is no whole JSON file"),
+    ],
+)
+def test_a_damaged_record_of_a_run_hides_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], record: dict[str, Any] | None, complaint: str
+) -> None:
+    for name in "abc":
+        write_run(tmp_path / "sweep" / name, None if name == "c" else 0.5)
+    path = tmp_path / "sweep" / "c" / "run.json"
+    path.write_text("{" if record is None else json.dumps(json.loads(path.read_text()) | record), encoding="utf-8")
+    sweep = read_sweep(tmp_path / "sweep")
+    assert [(run.name, run.state) for run in sweep.runs][2] == ("c", "damaged")
+    assert len(sweep.rows) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"left out: {path} ")
+    assert complaint in told
