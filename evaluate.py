@@ -223,7 +223,8 @@ def require_same_entry(output: Path, entry: Entry, rules: ScoringProtocol) -> No
     """
     try:
         there = json.loads((output / "scores.json").read_text(encoding="utf-8"))
-        found = [there["method"], there["variant"], there["kind"], there["source"].get("path"), there["protocol"]["hash"]]
+        by, source = there["protocol"]["hash"], there["source"].get("path")
+        found = [there["method"], there["variant"], there["kind"], source, by]
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -263,9 +264,6 @@ def whole_number(value: Any, name: str) -> int | None:
 
 def main() -> None:
     """The command line."""
-    from evaluation.terminal import show_anything
-
-    show_anything()
     command("evaluate", score)
 
 

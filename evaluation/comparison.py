@@ -154,6 +154,8 @@ def print_comparison(first: Row, second: Row) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line; a mistake ends in one sentence."""
+    import configs.process  # noqa: F401
+
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.comparison", description="Compare two methods picture by picture."
     )

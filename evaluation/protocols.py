@@ -156,6 +156,7 @@ def installed(name: str) -> ScoringProtocol | None:
     fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     return ScoringProtocol(**{key: value for key, value in fields.items() if key != "_target_"})
 
+
 def distinct(keys: Sequence[str]) -> Sequence[str]:
     """Names as they are, but for a number behind those that have occurred before: `a`, `a_2`, `a_3`."""
     if len(taken := set(keys)) == len(keys):

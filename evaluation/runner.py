@@ -117,9 +117,7 @@ def evaluate(
     started, commit = time.time(), git_commit()
     left_out = {**(left_out or {}), **unavailable(entry, rules)}
     measures = [name for name in rules.measures if name not in left_out]
-    plan = Plan.of(
-        entry, pictures, rules, data, whole=whole, likelihoods="bits_per_dim" in measures, limit=limit
-    )
+    plan = Plan.of(entry, pictures, rules, data, whole=whole, likelihoods="bits_per_dim" in measures, limit=limit)
     if not isinstance(output, Path):
         output = output(plan.identity)
     attempt = hashlib.sha256(json.dumps([plan.identity, sorted(left_out), commit]).encode()).hexdigest()[:12]
@@ -206,7 +204,8 @@ def claimed(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise OSError(f"another command is scoring in {folder.parent}; wait for it, or give another output_dir") from error
+        place = folder.parent
+        raise OSError(f"another command is scoring in {place}; wait for it, or give another output_dir") from error
     try:
         yield
     finally:

@@ -215,8 +215,8 @@ class Scorer:
         for name in ("grey_prediction", "mislabelled", "lossy"):
             counts[name] = sum(bool(item.get(name)) for item in seen if item["coloured"])
         failed = {item["key"]: item["failure"] for item in items if "failure" in item}
-        tables = [Table.of([row for row in rows if row[0] not in failed]) for rows in (coloured, modelled)]
-        self.parts.save(number, Part(*tables, failed, counts))
+        tables = (Table.of([row for row in rows if row[0] not in failed]) for rows in (coloured, modelled))
+        self.parts.save(number, Part(next(tables), next(tables), failed, counts))
 
     def colourings(self, number: int, items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Tensor]]:
         """Those of a part's pictures that are coloured, with their samples, uint8 (S, 3, H, W): the same every time."""
@@ -249,9 +249,9 @@ class Scorer:
     def within_memory(
         self, items: list[dict[str, Any]], compute: Callable[[list[dict[str, Any]]], Tensor]
     ) -> Iterator[tuple[dict[str, Any], Tensor]]:
-        """Each picture and what is computed of it: of pictures that are alike together or, if they are too large, alone.
+        """Each picture and what is computed of it: of alike ones together or, if memory runs out, of each alone.
 
-        One that is too large alone is left out.
+        One that is too large even so is left out.
         """
         groups = deque(alike(items))
         while groups:

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from io import TextIOWrapper
 from typing import TypeVar
 
 from rich.console import Console
@@ -14,13 +13,6 @@ SECONDS_BETWEEN_LINES = 30.0
 """Where there is no terminal to draw a bar on."""
 
 Item = TypeVar("Item")
-
-
-def show_anything() -> None:
-    """Have standard output and error escape the characters that they cannot show, rather than end the command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # tests and notebooks have others
-            stream.reconfigure(errors="backslashreplace")
 
 
 def plain_console() -> Console:

@@ -66,9 +66,6 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line; a mistake ends in one sentence."""
-    from evaluation.terminal import show_anything
-
-    show_anything()
     try:
         run(parse(arguments))
     except KeyboardInterrupt:

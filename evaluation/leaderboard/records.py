@@ -1,4 +1,4 @@
-"""What the records that a leaderboard reads must hold: their types, their ranges, and what is said where they differ."""
+"""The records that a leaderboard reads: types and ranges of their entries, and what is said where one differs."""
 
 import json
 import re

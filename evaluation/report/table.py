@@ -5,7 +5,7 @@ from typing import Any
 from rich.table import Table
 
 from evaluation.measures import MEASURES
-from evaluation.terminal import plain_console, show_anything
+from evaluation.terminal import plain_console
 
 
 def print_scores(scores: dict[str, Any], grey: dict[str, Any] | None = None) -> None:
@@ -24,7 +24,6 @@ def print_scores(scores: dict[str, Any], grey: dict[str, Any] | None = None) -> 
         baseline = [value_of(grey, name)] if grey else []
         value = f"{score['value']:.3f} {measure.unit}".strip()
         table.add_row(measure.title, value, interval, *baseline, f"{score['n']:,}")
-    show_anything()
     console = plain_console()
     console.print(table)
     counts = scores["pictures"]

@@ -174,8 +174,5 @@ def case_of(
         method, _, number = condition.rpartition("#")
         name = method if len(counted.methods[method]) == 1 else f"{method} {number}"
         shown.append((f"{name}: {chosen} of {ratings}", trial.shown[trial.meaning.index(condition)]))
-    pictures = [
-        to_show(path, caption, THUMBNAIL) if path.is_file() else Shown(caption)
-        for caption, path in ((caption, folder / f"{name}.png") for caption, name in shown)
-    ]
+    pictures = [to_show(folder, f"{name}.png", caption, THUMBNAIL) or Shown(caption) for caption, name in shown]
     return Case(picture, pictures)

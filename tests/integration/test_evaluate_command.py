@@ -194,7 +194,8 @@ def test_nobodys_scores_are_overwritten_by_anothers(
             (tmp_path / team).mkdir(parents=True, exist_ok=True)
             (tmp_path / team / name).symlink_to(folders / "predictions" / f"{other:03}.png")
     asked: dict[str, Any] = {"truth": "truth", "protocol": "folder", "workers": 0}
-    for changes in ({"predictions": "a/out"}, {"predictions": "b/out"}, {"predictions": "c/grey"}, {"baseline": "grey"}):
+    teams = [{"predictions": team} for team in ("a/out", "b/out", "c/grey")]
+    for changes in (*teams, {"baseline": "grey"}):
         for _ in range(2):
             with initialize_config_module("configs", version_base="1.3"):
                 config = compose("evaluate", [f"{name}={value}" for name, value in {**asked, **changes}.items()])

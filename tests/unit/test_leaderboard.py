@@ -86,7 +86,10 @@ def test_what_is_no_number_is_refused_with_its_file_and_measure(tmp_path: Path, 
         ({"metrics": [1]}, "holds [1] as metrics, which should be a valid dictionary"),
         ({"metrics": {"psnr": 24.9}}, "holds 24.9 as metrics.psnr, which should be a valid dictionary"),
         ({"metrics": {"psnr": {"value": 24.9}}}, "has no metrics.psnr.n"),
-        ({"metrics": {"psnr": {"value": 24.9, "low": "24", "n": 60}}}, "holds '24' as metrics.psnr.low, which should be a valid number"),
+        (
+            {"metrics": {"psnr": {"value": 24.9, "low": "24", "n": 60}}},
+            "holds '24' as metrics.psnr.low, which should be a valid number",
+        ),
         ({"source": "best.ckpt"}, "holds 'best.ckpt' as source, which should be a valid dictionary"),
         ({"source": {"sha256": 7}}, "holds 7 as source.sha256, which should be a valid string"),
         ({"curves": []}, "holds [] as curves, which should be a valid dictionary"),
@@ -98,7 +101,10 @@ def test_what_is_no_number_is_refused_with_its_file_and_measure(tmp_path: Path, 
             "holds true as set.named, but set.keys_sha256 is not that of lrac_cval1k",
         ),
         ({"protocol": {"seed": -1}}, "holds -1 as protocol.seed, which should be greater than or equal to 0"),
-        ({"protocol": {"measures": ["psnr", "beauty"]}}, "holds 'beauty' as protocol.measures.1, which is no measure here"),
+        (
+            {"protocol": {"measures": ["psnr", "beauty"]}},
+            "holds 'beauty' as protocol.measures.1, which is no measure here",
+        ),
         ({"pictures": {"all": "many"}}, "holds 'many' as pictures.all, which should be a valid integer"),
         ({"left_out": {"fid": None}}, "holds None as left_out.fid, which should be a valid string"),
         ({"gallery": [["a"]]}, "holds ['a'] as gallery.0, which should be a valid string"),
@@ -148,7 +154,7 @@ def test_a_protocol_that_was_changed_by_hand_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_measure_is_refused(tmp_path: Path) -> None:
     folder = write_scored(tmp_path / "run", "PIC", 0.5, metrics={"beauty": {"value": 1, "low": 1, "high": 1, "n": 1}})
-    with pytest.raises(ValueError, match="holds 'beauty' as metrics.beauty, which is no measure here"):
+    with pytest.raises(ValueError, match=r"holds 'beauty' as metrics\.beauty, which is no measure here"):
         find_rows([folder])
 
 

@@ -185,7 +185,7 @@ def test_a_record_that_is_damaged_is_named_and_the_others_are_shown(
     assert "b/scores.json has no curves.cumulative_error.edges" in named[1]
     assert "d/scores.json is nested too deeply" in named[2]
     shutil.rmtree(tmp_path / "runs" / "c")
-    with pytest.raises(SystemExit, match="^error: .*disagree"):
+    with pytest.raises(SystemExit, match=r"^error: .*disagree"):
         __main__.main([str(tmp_path / "runs"), "--out", str(tmp_path / "other")])
     assert not (tmp_path / "other").exists()
 
