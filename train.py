@@ -236,7 +236,7 @@ def quieten() -> None:
     """Silence what Lightning says of every run and nobody acts on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     several = ("`isinstance\\(treespec, LeafSpec\\)`", ".*does not have many workers", ".*`tensorboardX`", "The `srun`")
-    for message in (*several, ".*exists and is not empty", ".*smaller than the logging interval"):
+    for message in (*several, ".*exists and is not empty", ".*logging interval", ".*monitored key"):
         warnings.filterwarnings("ignore", message)
     warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
 

@@ -24,7 +24,16 @@ from configs.schema import check
 FULL_TRACE = "HYDRA_FULL_ERROR"
 OBJECT = re.compile(r"<(?:function |class ')?([\w.]+)[^<>]* at 0x[0-9a-f]+>")
 """What Python calls an object whose address is nobody's business."""
-OUT_OF_MEMORY = re.compile("^MemoryError|out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+OF_THE_MACHINE = {
+    re.compile("^MemoryError|out of memory|not enough memory|can't allocate memory", re.IGNORECASE): (
+        "memory has run out; lower data.batch_size, or give its images in turns: trainer.accumulate_grad_batches=2"
+    ),
+    re.compile(r"DataLoader worker .*(is killed by signal|exited unexpectedly)"): (
+        "a process that reads images was killed, as the system does where memory runs out; lower data.workers or "
+        "data.batch_size"
+    ),
+}
+"""What torch raises as a plain `RuntimeError`, which is no fault of the program, and what is to be done."""
 
 
 def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
@@ -96,20 +105,27 @@ def errors_as_sentences() -> Iterator[None]:
         print(f"\nstopped by Ctrl-C; what was written is kept{jobs}", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        if not (isinstance(error, mistakes()) or is_out_of_memory(error)):
+        if not (isinstance(error, mistakes()) or fault_of_the_machine(error)):
             raise
         print(f"error: {sentence_of(error)}\n(set {FULL_TRACE}=1 for the trace)", file=sys.stderr)
         sys.exit(1)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory has run out, of a GPU or of the machine: torch says the latter in a plain `RuntimeError`."""
-    return isinstance(error, MemoryError | RuntimeError) and bool(OUT_OF_MEMORY.search(f"{error!r}"))
+def fault_of_the_machine(error: BaseException) -> str | None:
+    """What to do where memory has run out or a process was killed; None of other errors."""
+    if not isinstance(error, MemoryError | RuntimeError):
+        return None
+    advice = (advice for pattern, advice in OF_THE_MACHINE.items() if pattern.search(repr(error)))
+    return next(advice, None)
 
 
 def mistakes() -> tuple[type[Exception], ...]:
-    """What a user's mistake raises; of Weights & Biases and SLURM, what they refuse, if they are in use at all."""
+    """What a user's mistake raises; of Lightning, Weights & Biases and SLURM, what they refuse, if they are in use."""
     usual: tuple[type[Exception], ...] = (HydraException, OmegaConfBaseException, ValueError, OSError)
+    if "lightning_fabric" in sys.modules:
+        from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+        usual += (MisconfigurationException,)
     if "wandb" in sys.modules:
         from wandb.errors import Error
 
@@ -121,11 +137,8 @@ def mistakes() -> tuple[type[Exception], ...]:
 
 def sentence_of(error: BaseException) -> str:
     """What went wrong, in words, with the nearest name where one was mistyped."""
-    if is_out_of_memory(error):
-        return (
-            f"memory has run out ({first_line(error)}); lower data.batch_size, or take its pictures in turns with "
-            "trainer.accumulate_grad_batches=2"
-        )
+    if advice := fault_of_the_machine(error):
+        return f"{advice} ({first_line(error)})"
     if isinstance(error, MissingConfigException) and "submitit" in str(error.missing_cfg_file):
         return "hydra/launcher=slurm wants a package that is not installed: pip install 'chromalab[slurm]'"
     if type(error).__name__ == "UncompletedJobError":

@@ -1,5 +1,8 @@
 """What the data modules share: three sets of pictures and their loaders."""
 
+import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +139,14 @@ class PictureDataModule(pl.LightningDataModule):
         return {
             split: len(getattr(self, split)) for split in ("training", "validation", "test") if hasattr(self, split)
         }
+
+
+def distinct(keys: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """Keys of image files; those that several files would share are made of their folders and suffixes, too."""
+    shared = {key for key, count in Counter(keys).items() if count > 1}
+    folder = Path(os.path.commonpath([path.parent for path in paths]))
+    longer = ["_".join(path.relative_to(folder).parts) for path in paths]
+    return [long if key in shared else key for key, long in zip(keys, longer, strict=True)]
 
 
 def bad_pictures(directory: Path) -> int:

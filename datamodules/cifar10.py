@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datamodules.base import PictureDataModule
+from datamodules.base import PictureDataModule, distinct
 from datamodules.order import generator_of
 from datamodules.picture_set import PictureSet, Visit
 from datamodules.pictures import find_pictures, read_pictures
@@ -101,7 +101,7 @@ class CIFAR10(PictureDataModule):
                 raise ValueError(f"{paths[index]} is {width}x{height}; CIFAR-10's pictures are {SIDE}x{SIDE}")
             rgb[index] = picture
         labels = torch.tensor([classes[path.parent.name] for path in paths])
-        return SmallPictures(rgb, [f"{path.parent.name}_{path.stem}" for path in paths], labels)
+        return SmallPictures(rgb, distinct([f"{path.parent.name}_{path.stem}" for path in paths], paths), labels)
 
     def torchvision_set(self, train: bool, download: bool) -> Any:
         """torchvision's own reader.

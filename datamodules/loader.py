@@ -1,7 +1,6 @@
 """A loader that can stop at any batch and go on from there, on any number of ranks."""
 
 import os
-import re
 import signal
 import warnings
 from collections.abc import Iterator
@@ -16,8 +15,6 @@ from datamodules.buffers import Borrower
 from datamodules.order import Stretch, generator_of, rank_order, remaining
 from datamodules.picture_set import Fetch, PictureSet, Visit, as_it_is, readable
 
-WORKER_KILLED = re.compile(r"DataLoader worker .* (is killed by signal|exited unexpectedly)")
-"""What PyTorch says of it."""
 PREFETCHED_BATCHES = 2
 """Batches that a worker makes ahead of the one in use."""
 
@@ -176,7 +173,7 @@ class ResumableLoader:
         self.goes_on = False
         self.batches.epoch = self.epoch
         faults = 0
-        for batch in self.fetched():
+        for batch in self.loader:
             if "failure" in batch:
                 raise OSError(batch["failure"])
             faults += self.count(batch.pop("faults"), faults)
@@ -187,22 +184,6 @@ class ResumableLoader:
                 self.batches.done, self.batches.batch = [], self.batches.whole
             if "rgb" in batch:
                 yield batch | {"rgb": batch.pop("rgb")[: len(batch["key"])]}
-
-    def fetched(self) -> Iterator[dict[str, Any]]:
-        """What the workers make.
-
-        Raises:
-            OSError: If the system has killed one.
-        """
-        try:
-            yield from self.loader
-        except RuntimeError as error:
-            if not WORKER_KILLED.search(str(error)):
-                raise
-            raise OSError(
-                f"a process that reads pictures was killed, as the system does where memory runs out; lower "
-                f"data.workers={self.loader.num_workers} or data.batch_size, and go on with resume=auto"
-            ) from error
 
     @property
     def unfinished(self) -> bool:

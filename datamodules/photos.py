@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from datamodules.base import PictureDataModule
+from datamodules.base import PictureDataModule, distinct
 from datamodules.order import generator_of
 from datamodules.picture_set import PictureSet, Visit
 from datamodules.pictures import find_pictures, read_pictures
@@ -154,7 +154,7 @@ class Photos(PictureDataModule):
 
     def read(self, paths: Sequence[Path]) -> tuple[list[Tensor], list[str]]:
         """The pictures, at most `LONGEST_KEPT_SIDE` a side, and their names."""
-        pictures, keys = [], []
+        pictures, kept = [], []
         console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
         for path, picture in zip(paths, read_pictures(paths, "reading photographs", LONGEST_KEPT_SIDE), strict=True):
             if isinstance(picture, ValueError):
@@ -164,10 +164,10 @@ class Photos(PictureDataModule):
                 console.print(sentence, style="yellow", markup=False, soft_wrap=True)
             else:
                 pictures.append(picture)
-                keys.append(path.stem)
+                kept.append(path)
         if not pictures:
             raise ValueError(f"none of the {len(paths)} pictures from {paths[0].parent} can be used")
-        return pictures, keys
+        return pictures, distinct([path.stem for path in kept], kept)
 
 
 def bundled(names: Sequence[str]) -> list[Path]:

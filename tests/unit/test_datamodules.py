@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,17 +15,18 @@ from datamodules.photos import SHOWN, Photos
 from datamodules.photos import main as copy_bundled
 from datamodules.picture_set import Visit
 from datamodules.pictures import read_picture
+from evaluation.report.sheet import to_image
 from tests.conftest import colourful_pictures
 from tests.unit.test_picture_set import sharded
 
 
-def photos(root: Path | None = None, seed: int = 0, resolution: int = 16) -> Photos:
+def photos(root: Path | None = None, seed: int = 0, resolution: int = 16, held_out: float = 0.25) -> Photos:
     """The photos module, set up for training."""
     module = Photos(
         root=str(root) if root else None,
         resolution=resolution,
         crops_per_epoch=24,
-        validation_fraction=0.25,
+        validation_fraction=held_out,
         batch_size=4,
         evaluation_batch_size=4,
         workers=0,
@@ -41,12 +43,12 @@ def save_pictures(folder: Path, count: int, side: int = 32) -> None:
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{number:04}.png")
 
 
-def cifar(root: Path, validation_pictures: int = 2) -> CIFAR10:
+def cifar(root: Path, validation_pictures: int = 2, download: bool = False) -> CIFAR10:
     """The CIFAR-10 module, not set up."""
     return CIFAR10(
         root=str(root),
         validation_pictures=validation_pictures,
-        download=False,
+        download=download,
         batch_size=2,
         evaluation_batch_size=3,
         workers=0,
@@ -89,6 +91,23 @@ def test_a_folder_of_photos_names_what_it_leaves_out(photo_folder: Path, capsys:
     told = " ".join(capsys.readouterr().err.split())
     for name in ("cut_short.jpg", "no_picture.png", "grey.png", "sixteen_bit.png", "bilevel.png"):
         assert name in told.replace(" ", "")
+
+
+def test_names_of_photos_are_told_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "[red]holiday [bold]"
+    save_pictures(folder, 3)
+    (folder / "broken [red].jpg").write_bytes(b"")
+    photos(folder)
+    assert f"left out: {folder / 'broken [red].jpg'}" in capsys.readouterr().err
+
+
+def test_photos_of_equal_names_keep_apart(tmp_path: Path) -> None:
+    for place in ("a/x.png", "b/x.png", "b/x.jpg", "b/y.png", "c/x.png", "c/z.png"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        to_image(colourful_pictures(1, 20)[0]).save(tmp_path / place)
+    keys = photos(tmp_path, held_out=0.2).training.keys
+    assert len(set(keys)) == 5
+    assert {"y", "z"} & set(keys)
 
 
 def test_a_folder_of_one_photo_is_refused(tmp_path: Path) -> None:
@@ -167,6 +186,21 @@ def test_labels_of_shards_are_those_of_the_pictures(tmp_path: Path) -> None:
 def test_cifar10_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"CIFAR-10 is not at .*data\.download=true"):
         cifar(tmp_path / "nowhere").prepare_data()
+
+
+def test_a_download_that_fails_leaves_no_folder_and_is_not_recommended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(root: str, **settings: Any) -> None:
+        Path(root, "half").mkdir(parents=True)
+        Path(root, "half").rmdir()
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", fetch)
+    with pytest.raises(FileNotFoundError, match=r"could not be fetched .*no network") as error:
+        cifar(tmp_path / "data" / "cifar10", download=True).prepare_data()
+    assert "download=true" not in str(error.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_cifar10_refuses_other_sizes(tmp_path: Path) -> None:

@@ -189,10 +189,11 @@ def test_a_record_keeps_file_names_that_are_no_utf8(tmp_path: Path) -> None:
 
 
 def test_a_run_that_ends_on_a_full_disk_has_room_for_its_last_record(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="full"), record_in(tmp_path):
-        assert (tmp_path / RESERVE).stat().st_size > 10 * (tmp_path / "run.json").stat().st_size
-        raise ValueError("full")
+    record = record_in(tmp_path).__enter__()
+    assert (tmp_path / RESERVE).stat().st_size > 10 * (tmp_path / "run.json").stat().st_size
+    record.__exit__(OSError, OSError("the disk is full"), None)
     assert not (tmp_path / RESERVE).exists()
+    assert read_json(tmp_path / "run.json")["failure"] == "the disk is full"
 
 
 def test_what_a_killed_process_left_of_a_record_is_removed(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def stop(directory: Path, **changes: Any) -> None:
 def test_nobody_enters_where_another_machine_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     directory = chosen(monkeypatch)
     stop(directory, status="running", process=ELSEWHERE, job="theirs")
-    with pytest.raises(ValueError, match="process 1 on elsewhere is at work .* try again 90 s after that"):
+    with pytest.raises(ValueError, match=r"process 1 on elsewhere is at work .* try again 90 s after that"):
         enter(directory)
     os.utime(directory / HEARTBEAT, (0, 0))
     assert enter(directory)["job"] == "theirs"
@@ -275,5 +275,5 @@ def test_of_commands_that_race_for_a_stopped_run_one_goes_on(monkeypatch: pytest
 def test_a_damaged_record_is_named_with_its_entry(monkeypatch: pytest.MonkeyPatch, damage: dict[str, Any]) -> None:
     directory = chosen(monkeypatch)
     stop(directory, **damage)
-    with pytest.raises(ValueError, match=rf"{directory}/run.json is damaged: {next(iter(damage))}.* delete the file"):
+    with pytest.raises(ValueError, match=rf"{directory}/run\.json is damaged: {next(iter(damage))}.* delete the file"):
         enter(directory)

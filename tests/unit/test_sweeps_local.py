@@ -11,8 +11,9 @@ pytest.importorskip("optuna", reason="sweeps without an account want Optuna")
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
+from rich.console import Console
 
-from sweeps.local.driver import devices
+from sweeps.local.driver import devices, number_in, print_trials
 from sweeps.local.page import Page, write_page
 from sweeps.local.plots import limits
 from sweeps.local.study import (
@@ -25,6 +26,7 @@ from sweeps.local.study import (
     trials_of,
     value_of,
 )
+from sweeps.local.trial import entry
 from sweeps.local.words import short_names
 from sweeps.sweep_file import Choices, Range, SweepFile, read_sweep_file
 
@@ -219,3 +221,27 @@ def test_the_page_holds_its_own_whatever_has_happened(tmp_path: Path) -> None:
     assert str(escape(command)) in html
     assert html.count("<svg") == 3, "a slice of what varies, all together, the curves"
     assert "http" not in html.replace("http://www.w3.org/", ""), "nothing is fetched"
+
+
+@pytest.mark.parametrize("text", ['{"overrides": ', "[]", "\0"])
+def test_a_damaged_record_does_not_end_a_sweep(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    assert entry(tmp_path / "run.json", "overrides") is None
+    assert entry(tmp_path / "nowhere.json", "overrides") is None
+
+
+@pytest.mark.parametrize(("text", "number"), [("123", 123), ("", 0), ("12\0", 0), ("x", 0), ("\u0663", 0)])
+def test_a_damaged_lock_names_nobody(text: str, number: int) -> None:
+    assert number_in(text) == number
+
+
+def test_failures_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = sweep(tmp_path, name="a [b] sweep", method="grid", parameters={"model.head": {"values": ["[/x]"]}})
+    study = open_study(file, tmp_path, [])
+    trial = study.ask({"model.head": distribution_of(file.parameters["model.head"])})
+    trial.set_user_attr("failure", "no folder [red]")
+    study.tell(trial.number, state=TrialState.FAIL)
+    print_trials(file, study, Console(width=200))
+    told = capsys.readouterr().out
+    for words in ("a [b] sweep", "[/x]", "no folder [red]"):
+        assert words in told
