@@ -166,10 +166,16 @@ def sentence_of_override(said: str) -> str | None:
         return f"the config has no {key}{nearest(key, known_keys())}; add a new key with +{key}=..."
     if found := re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", said):
         return f"the config has no {found[2]}{nearest(found[2], known_keys())}"
-    if (found := re.search(r"Multiple values for ([\w/]+)", said)) and (right := retyped(found[1], "")):
+    if (found := re.search(r"([\w/]+)(?:\. To override| appears more than once)", said)) and (
+        right := retyped(found[1], "")
+    ):
         return f"{found[1]} is chosen already; another takes its place without a +: {right}"
-    if "Config group override must be" in said:
-        groups = [argument for argument in sys.argv[1:] if is_choice(argument)]
+    if found := re.search(r"Error parsing override '([\w./+@]+)'\s+missing EQUAL", said):
+        return f"{found[1]} has no value; write {found[1]}=VALUE"
+    if found := re.search(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", said):
+        return f"{found[2]} is to be as {found[1]}, which there is not{nearest(found[1], known_keys())}"
+    groups = [argument for argument in sys.argv[1:] if is_choice(argument)]
+    if groups and "Config group override must be" in said:
         return f"one of {' '.join(groups)} names no config; --help lists the names of each group"
     if found := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'\n", said):
         key, value = found[1], found[2]

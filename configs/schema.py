@@ -125,11 +125,12 @@ def faults(
     """A sentence for each value that its key does not take."""
     for key, value in config.items():
         name, default = f"{prefix}{key}", defaults.get(key)
-        if isinstance(default, Mapping) or (isinstance(value, Mapping) and kind_of(name, default) is Any):
-            if isinstance(value, Mapping):
-                yield from faults(value, default if isinstance(default, Mapping) else {}, typed, f"{name}.")
-            elif value is not None:
-                yield f"{name} takes keys of its own ({', '.join(map(str, default)) or 'none yet'}), not {shown(value)}"
+        inner: Mapping[str, Any] = default if isinstance(default, Mapping) else {}
+        if isinstance(value, Mapping) and (isinstance(default, Mapping) or kind_of(name, default) is Any):
+            yield from faults(value, inner, typed, f"{name}.")
+        elif isinstance(default, Mapping):
+            if value is not None:
+                yield f"{name} takes keys of its own ({', '.join(inner) or 'none yet'}), not {shown(value)}"
         elif not is_open(value) and not takes(name, default, value):
             yield f"{name} takes {in_words(name, default)}, not {shown(value)}{text_hint(name, default, typed)}"
         elif isinstance(value, list):

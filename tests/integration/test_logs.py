@@ -26,6 +26,7 @@ def train(folder: Path, steps: int, accumulate: int = 1, *callbacks: pl.Callback
         accumulate_grad_batches=accumulate,
         log_every_n_steps=1,
         enable_checkpointing=True,
+        enable_progress_bar=bool(callbacks),
         logger=CSVLogger(folder, "logs"),
         callbacks=[
             ModelCheckpoint(folder, "last", every_n_train_steps=1, enable_version_counter=False),

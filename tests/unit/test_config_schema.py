@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
-from configs.command import config_names, fault_of_the_machine, first_line, sentence_of_override
+from configs.command import command, config_names, fault_of_the_machine, first_line, sentence_of_override
 from configs.overrides import compose_defaults, is_choice, readable
 from configs.schema import check, editor_schema, words
 from tests.conftest import PROJECT
@@ -134,6 +134,7 @@ def test_choices_are_told_from_values() -> None:
     ("arguments", "said", "right"),
     [
         (["experiment=pic_tiny", "seed=1"], "Could not override 'experiment@_global_'.", "+experiment=pic_tiny seed=1"),
+        (["+trainer=ddp"], "trainer appears more than once in the final defaults list", "trainer=ddp"),
         (["+data=cifar10"], "In 'train': Multiple values for data. To override", "data=cifar10"),
     ],
 )
@@ -142,6 +143,25 @@ def test_a_sign_too_much_or_too_little_is_answered_with_the_command(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
     assert f"python train.py {right}" in str(sentence_of_override(said))
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("data.batch_size", "data.batch_size has no value; write data.batch_size=VALUE"),
+        ("data.batch_size=${sed}", "data.batch_size is to be as sed, which there is not; did you mean seed?"),
+        ("data.root=a,b", "write 'data.root=\"a,b\"' for one text, 'data.root=[a,b]' for a list"),
+        ("model=3", "model=3 names no config"),
+    ],
+)
+def test_what_hydra_refuses_is_told_with_the_mend(
+    monkeypatch: pytest.MonkeyPatch, argument: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", argument])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which it changes
+    with pytest.raises(SystemExit):
+        command("train", lambda config: None)
+    assert words in capsys.readouterr().err
 
 
 def test_a_refusal_comes_before_heavy_imports() -> None:

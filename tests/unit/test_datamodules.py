@@ -95,7 +95,7 @@ def test_a_folder_of_photos_names_what_it_leaves_out(photo_folder: Path, capsys:
 
 def test_names_of_photos_are_told_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "[red]holiday [bold]"
-    save_pictures(folder, 3)
+    save_pictures(folder, 8)
     (folder / "broken [red].jpg").write_bytes(b"")
     photos(folder)
     assert f"left out: {folder / 'broken [red].jpg'}" in capsys.readouterr().err
