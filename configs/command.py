@@ -172,8 +172,9 @@ def sentence_of_override(said: str) -> str | None:
         return f"{found[1]} is chosen already; another takes its place without a +: {right}"
     if found := re.search(r"Error parsing override '([\w./+@]+)'\s+missing EQUAL", said):
         return f"{found[1]} has no value; write {found[1]}=VALUE"
-    if found := re.search(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", said):
-        return f"{found[2]} is to be as {found[1]}, which there is not{nearest(found[1], known_keys())}"
+    if found := re.search(r"Interpolation key '([^']+)' not found", said):
+        what = f"${{{found[1]}}}"
+        return f"{what} names no key{nearest(found[1], known_keys())}; for the characters themselves write \\{what}"
     groups = [argument for argument in sys.argv[1:] if is_choice(argument)]
     if groups and "Config group override must be" in said:
         return f"one of {' '.join(groups)} names no config; --help lists the names of each group"

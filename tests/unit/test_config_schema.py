@@ -149,7 +149,10 @@ def test_a_sign_too_much_or_too_little_is_answered_with_the_command(
     ("argument", "words"),
     [
         ("data.batch_size", "data.batch_size has no value; write data.batch_size=VALUE"),
-        ("data.batch_size=${sed}", "data.batch_size is to be as sed, which there is not; did you mean seed?"),
+        (
+            "data.batch_size=${sed}",
+            "${sed} names no key; did you mean seed?; for the characters themselves write \\${sed}",
+        ),
         ("data.root=a,b", "write 'data.root=\"a,b\"' for one text, 'data.root=[a,b]' for a list"),
         ("model=3", "model=3 names no config"),
     ],
