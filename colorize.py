@@ -13,7 +13,7 @@ from pathlib import Path
 
 from colorizing.job import Job
 from colorizing.options import parse
-from configs.command import errors_as_sentences, first_line, is_out_of_memory
+from configs.command import errors_as_sentences, first_line
 from imaging.outputs import OutputFolder, digest, gather, place
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -89,6 +89,8 @@ def reason_to_skip(error: Exception, photo: Path, out: Path) -> str:
         OSError: If it is that the disk is full, which would be so with other photos, too.
         Exception: The error, if it is no fault of the photo.
     """
+    from lightning_modules.device import is_out_of_memory
+
     if is_out_of_memory(error):
         return f"{photo} is too large for the memory"
     if isinstance(error, OSError) and error.errno in DISK_FULL:

@@ -72,7 +72,7 @@ def main() -> None:
     paths = paths[:: max(1, len(paths) // (arguments.images or len(paths)))][: arguments.images]
     found: dict[str, list[list[float]]] = {name: [] for name in ("grey", *models, "truth")}
     seconds: dict[str, float] = dict.fromkeys(models, 0.0)
-    rows = []
+    rows: list[list[Tensor]] = []
     for place, path in enumerate(track(paths, "scoring")):
         rgb = to_float(read_picture(path))[None]
         if is_grey(rgb[0]):
