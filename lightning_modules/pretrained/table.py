@@ -1,7 +1,7 @@
 """The table of all weights that this project can load by name: where they are, how they are checked, what they do."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 TORCHVISION = "https://download.pytorch.org/models"
@@ -50,7 +50,27 @@ class Model:
         return self.sha256 if len(self.sha256) == 64 else f"{self.sha256}..."
 
 
-BUNDLED: tuple[Model, ...] = ()
+COMPACT = Model(
+    name="cic-compact",
+    kind="bundled",
+    file="cic-compact.safetensors",
+    addresses=(),
+    sha256="14ca0e2b3b18d854ed77e9b7d8aa3371096e1ad9fb2d7c6f9555ee84b9687911",
+    size=7_643_645,
+    licence="MIT",
+    used_for="colouring",
+    method="CIC",
+)
+BUNDLED: tuple[Model, ...] = (
+    COMPACT,
+    replace(
+        COMPACT,
+        name="cic-compact-varied",
+        used_for="colouring in several ways",
+        samples=True,
+        settings={"variety": 0.15},
+    ),
+)
 """Colourisers that this project trained; of several that would do, `default_for` takes the first."""
 
 PUBLISHED = (
