@@ -227,6 +227,8 @@ def require_same_entry(output: Path, entry: Entry, rules: ScoringProtocol) -> No
         found = [there["method"], there["variant"], there["kind"], source, by]
     except FileNotFoundError:
         return
+    except NotADirectoryError:
+        raise ValueError(f"output_dir={output} is a file; name a folder, which is made if it is not there") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{output}/scores.json is damaged; remove it, or name another output_dir") from None
     if found != [entry.method, entry.variant, entry.kind, entry.source.get("path"), rules.hash]:

@@ -32,6 +32,8 @@ def notes(plan: Plan, summary: Summary) -> list[str]:
             "not coloured"
         )
     counts, coloured = summary.counts, summary.picture_counts["coloured"]
+    if counts["exact"] and entry.kind != "baseline":
+        found.append(f"{counts['exact']:,} of {coloured:,} predictions equal the truth in every pixel")
     for name, what in (
         ("grey_prediction", "predictions have no colour at all"),
         ("mislabelled", "predictions hold another format than their suffix says"),

@@ -6,6 +6,7 @@ from importlib import resources
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 STATUSES = ("verified", "transcribed")
 
@@ -59,6 +60,13 @@ class PublishedRow:
     note: str | None = None
 
 
+class Document(BaseModel):
+    """`published.yaml`: the papers by their keys, and the rows, which are looked at one by one."""
+
+    papers: dict[str, Paper]
+    rows: list[dict[str, Any]]
+
+
 def published_rows() -> list[PublishedRow]:
     """All rows of `published.yaml`, in its order.
 
@@ -70,7 +78,7 @@ def published_rows() -> list[PublishedRow]:
 
 def published_papers() -> dict[str, Paper]:
     """The papers that the rows name, by their keys."""
-    return {key: Paper(**paper) for key, paper in yaml.safe_load(_published_text())["papers"].items()}
+    return _document(_published_text()).papers
 
 
 def _published_text() -> str:
@@ -83,8 +91,20 @@ def parse_rows(text: str) -> list[PublishedRow]:
     Raises:
         ValueError: If a row is not as it should be; the message names the row.
     """
-    document = yaml.safe_load(text)
-    return [_parse_row(place, row, set(document["papers"])) for place, row in enumerate(document["rows"], start=1)]
+    document = _document(text)
+    return [_parse_row(place, row, set(document.papers)) for place, row in enumerate(document.rows, start=1)]
+
+
+def _document(text: str) -> Document:
+    try:
+        return Document.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ValueError(f"the published numbers are no whole YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        entry = ".".join(map(str, first["loc"])) or "all of it"
+        wrong = "is missing" if first["type"] == "missing" else first["msg"].removeprefix("Input ")
+        raise ValueError(f"of the published numbers, {entry} {wrong}") from error
 
 
 def _parse_row(number: int, row: dict[str, Any], papers: set[str]) -> PublishedRow:

@@ -208,6 +208,9 @@ def test_nobodys_scores_are_overwritten_by_anothers(
     scored(**asked, baseline="grey", output_dir="named")
     with pytest.raises(ValueError, match="named holds the scores of grey by folder; name another output_dir for out"):
         scored(**asked, predictions="a/out", output_dir="named")
+    Path("file").touch()
+    with pytest.raises(ValueError, match="output_dir=file is a file"):
+        scored(**asked, predictions="a/out", output_dir="file")
     with pytest.raises(ValueError, match="lies in the folder of predictions"):
         scored(**asked, predictions="a/out", output_dir="a/out/scores")
 

@@ -228,7 +228,9 @@ ROW: dict[str, Any] = {
 
 
 def parse(row: dict[str, Any]) -> PublishedRow:
-    return parse_rows(yaml.safe_dump({"papers": {"larsson2016": {}}, "rows": [row]}))[0]
+    return parse_rows(
+        yaml.safe_dump({"papers": {"larsson2016": dict.fromkeys(("title", "authors", "venue"), "x")}, "rows": [row]})
+    )[0]
 
 
 def test_whole_numbers_are_numbers() -> None:
@@ -275,3 +277,19 @@ def test_a_wrong_row_is_refused_by_name(change: dict[str, Any], complaint: str) 
 def test_a_missing_protocol_is_refused() -> None:
     with pytest.raises(ValueError, match=r"row 1 \(LRAC, with fading, larsson2016, Table 1\).* has no protocol"):
         parse({key: value for key, value in ROW.items() if key != "protocol"})
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[1", "no whole YAML"),
+        ("", "all of it should be a valid dictionary"),
+        ("rows: []", "papers is missing"),
+        ("papers: {}\nrows: [1]", "rows.0 should be a valid dictionary"),
+        ("papers: {a: {title: 3, authors: b, venue: c}}\nrows: []", "papers.a.title should be a valid string"),
+    ],
+)
+def test_what_is_no_document_is_refused_in_one_sentence(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint) as refusal:
+        parse_rows(text)
+    assert "\n" not in str(refusal.value)
