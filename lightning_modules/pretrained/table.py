@@ -65,7 +65,7 @@ BUNDLED: tuple[Model, ...] = (
     COMPACT,
     replace(
         COMPACT,
-        name="cic-compact-varied",
+        name="cic-varied",
         used_for="colouring in several ways",
         samples=True,
         settings={"variety": 0.15},
