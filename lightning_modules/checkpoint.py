@@ -194,6 +194,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             half.replace(target)
         except (OSError, RuntimeError) as error:  # what torch makes of a full disk
             free = shutil.disk_usage(target.parent).free / 1e6
-            raise OSError(f"{target} cannot be written; its disk has {free:,.1f} MB left") from error
+            raise OSError(f"{target} cannot be written; its disk has {free:,.1f} MB left ({error})") from error
         finally:
             half.unlink(missing_ok=True)
