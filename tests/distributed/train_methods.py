@@ -27,6 +27,7 @@ from tests.integration.test_conformance import SMALL, learns
 
 STEPS, BATCH = 5, 4
 CHANGES = {
+    "CIC": ["model.optimization.learning_rate=1e-5"],
     "Exemplar": [f"model.optimization.{part}.learning_rate=1e-5" for part in ("colorization", "transfer")],
     "LRAC": ["model.optimization.learning_rate=1e-5"],
     "PIC": ["model.dropout=0"],

@@ -96,7 +96,7 @@ def arguments(experiment: str, config: DictConfig, pictures: Path, runs: Path) -
         "Photos": [f"data.root={pictures / 'folder'}"],
     }
     typed = [f"+experiment={experiment}", "+debug=fast", "trainer.accelerator=cpu"]
-    typed += [f"runs={runs}", *places[name_of(config.data)]]
+    typed += [f"runs={runs}", "initialize_from=null", *places[name_of(config.data)]]
     if "pretrained" in config.model.keys():  # noqa: SIM118 -- a mandatory value that is missing is not `in` it
         parts = [f".{part}" for part in config.model.pretrained] if name_of(config.model) == "Exemplar" else [""]
         typed += [f"model.pretrained{part}=null" for part in parts]

@@ -397,6 +397,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_missing_package_is_named_with_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "evaluation.vtt.http_server", raising=False)  # another test may have imported it
     monkeypatch.setattr(sys, "argv", ["vtt", "serve", str(write_kit(tmp_path / "kit", small_study()))])
     with pytest.raises(SystemExit, match=r'^error: .*pip install -e "\.\[web\]"$'):
         main()

@@ -143,5 +143,5 @@ def test_pretrained_weights_of_another_width_are_refused_in_words(
 def test_pretrained_weights_that_cannot_be_read_are_named(tmp_path: Path, make_lrac: Callable[..., LRAC]) -> None:
     (tmp_path / "vgg16.pth").write_text("no weights")
     method = make_lrac(pretrained=str(tmp_path / "vgg16.pth"))
-    with pytest.raises(ValueError, match=r"vgg16\.pth cannot be read"):
+    with pytest.raises(ValueError, match=r"vgg16\.pth is not a whole"):
         quiet_trainer(max_steps=1, limit_val_batches=0).fit(method, RandomPictures(16))
