@@ -64,6 +64,7 @@ class Job:
             "seed": options.seed,
         }
         sha256 = file_sha256(checkpoint)
+        made_by = [sha256, dict(self.variants[""].hparams)]  # several models may share a file
         self.head = {
             "method": self.method,
             "model": self.model,
@@ -71,7 +72,7 @@ class Job:
             **settings,
             **self.follow.record,
         }
-        self.key = digest(sha256, settings, options.hint, [file_sha256(file) for file in self.follow.files])
+        self.key = digest(made_by, settings, options.hint, [file_sha256(file) for file in self.follow.files])
 
     def require_able(self, colorizer: Colorizer, photos: int) -> None:
         """Refuse, before a photo is coloured, what the model cannot do.

@@ -14,11 +14,12 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from PIL import Image
-from skimage.color import rgb2lab
+from skimage.color import lab2rgb, rgb2lab
 from torch import Tensor
 
 import colorize
 import datamodules.pictures
+from datamodules.photos import main as copy_bundled
 from evaluation.report.sheet import to_image
 from lightning_modules.color import lab_to_rgb
 from lightning_modules.exemplar.module import Exemplar
@@ -230,6 +231,26 @@ def test_without_a_model_a_bundled_one_is_taken_that_does_what_is_asked(
     said = capsys.readouterr().out
     assert "LRAC.ckpt" in said
     assert str(photos / "out" / "photo_0.png") in said
+
+
+def test_bundled_models_bring_photographs_closer_to_their_colours_than_grey_is(tmp_path: Path) -> None:
+    copy_bundled([str(tmp_path / "photos")])
+    names = ("astronaut.png", "coffee.png", "china.jpg")
+    photos = [str(tmp_path / "photos" / name) for name in names]
+    for samples in ("1", "2"):
+        with pytest.raises(SystemExit) as ended:
+            colorize.main([*photos, "--samples", samples, "--out", str(tmp_path / samples)])
+        assert ended.value.code == 0
+    for photo in map(Path, photos):
+        truth = np.asarray(Image.open(photo).convert("RGB")) / 255
+        grey = lab2rgb(rgb2lab(truth) * [1, 0, 0])
+        one, *two = (
+            np.asarray(Image.open(tmp_path / samples / f"{photo.stem}_{number}.png")) / 255
+            for samples, number in (("1", 0), ("2", 0), ("2", 1))
+        )
+        assert ((one - truth) ** 2).mean() < ((grey - truth) ** 2).mean()
+        assert np.abs(two[0] - two[1]).mean() > 0.01
+        assert np.abs(two[0] - one).mean() > 0, "another model, of the same file"
 
 
 def test_called_again_it_keeps_what_is_whole_and_of_the_same_settings(checkpoints: Path, photos: Path) -> None:
