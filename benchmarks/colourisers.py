@@ -1,4 +1,4 @@
-"""What colourisers gain over no colour at all (Lab L alone), on a folder of images at their own size.
+"""Gain of colourisers over no colour at all (Lab L alone), on a folder of images at their own size.
 
 A row a model: PSNR and its gain over grey, both the mean over images with a 95% bootstrap interval; by how much RMSE
 alpha-beta of all pixels is lower than grey's, in percent; mean chroma as a share of the truth's; seconds an image. Grey

@@ -1,4 +1,4 @@
-"""What is done to every photo: a model, its guidance, and the files that are made."""
+"""Work done on every photo: a model, its guidance, and the files that are made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 AT_ONCE = 2**22
 """Pixels up to which all samples of a photo are drawn together; those of larger photos one by one, to save memory."""
 CELL_HEIGHT = 256
-"""Of the images on a sheet, in pixels."""
+"""Height of the images on a sheet, in pixels."""
 
 
 class Job:
@@ -99,7 +99,7 @@ class Job:
 
     @property
     def endings(self) -> list[str]:
-        """What stands behind a photo's name in those of the files that are made of it."""
+        """Endings that are added to a photo's name to name the files that are made of it."""
         samples = 1 if self.options.stylize else self.options.samples
         several = len(self.references) > 1
         heads = [

@@ -23,7 +23,7 @@ from configs.schema import check
 
 FULL_TRACE = "HYDRA_FULL_ERROR"
 OBJECT = re.compile(r"<(?:function |class ')?([\w.]+)[^<>]* at 0x[0-9a-f]+>")
-"""What Python calls an object whose address is nobody's business."""
+"""Python's text for an object without a text of its own, whose address tells nobody anything."""
 OF_THE_MACHINE = {
     re.compile("^MemoryError|out of memory|not enough memory|can't allocate memory", re.IGNORECASE): (
         "memory has run out; lower data.batch_size, or give its images in turns: trainer.accumulate_grad_batches=2"
@@ -33,7 +33,7 @@ OF_THE_MACHINE = {
         "data.batch_size"
     ),
 }
-"""What torch raises as a plain `RuntimeError`, which is no fault of the program, and what is to be done."""
+"""Messages of torch's plain `RuntimeError`s that are no fault of the program, and advice for each."""
 
 
 def command(config_name: str, task: Callable[[DictConfig], None]) -> None:
@@ -112,7 +112,7 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 def fault_of_the_machine(error: BaseException) -> str | None:
-    """What to do where memory has run out or a process was killed; None of other errors."""
+    """Advice where memory has run out or a process was killed; None for other errors."""
     if not isinstance(error, MemoryError | RuntimeError):
         return None
     advice = (advice for pattern, advice in OF_THE_MACHINE.items() if pattern.search(repr(error)))
@@ -120,7 +120,7 @@ def fault_of_the_machine(error: BaseException) -> str | None:
 
 
 def mistakes() -> tuple[type[Exception], ...]:
-    """What a user's mistake raises; of Lightning, Weights & Biases and SLURM, what they refuse, if they are in use."""
+    """Errors that a user's mistake raises; those of Lightning, Weights & Biases and SLURM only if they are in use."""
     usual: tuple[type[Exception], ...] = (HydraException, OmegaConfBaseException, ValueError, OSError)
     if "lightning_fabric" in sys.modules:
         from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -158,7 +158,7 @@ def sentence_of(error: BaseException) -> str:
 
 
 def sentence_of_override(said: str) -> str | None:
-    """What is wrong with an override, and the one that would be right, by what Hydra says of it; None if nothing is."""
+    """Name the fault of an override and the right one, from Hydra's own message; None if there is no fault."""
     if found := re.search(r"Could not override '([^']+)'", said):
         key = found[1].split("@")[0]
         if right := retyped(key, "+"):

@@ -1,4 +1,4 @@
-"""What stands on Hydra's command line: which group is chosen, which value is changed, and paths of any spelling."""
+"""Arguments of Hydra's command line: which group is chosen, which value is changed, and paths of any spelling."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
