@@ -100,7 +100,7 @@ KINDS: dict[str, Any] = {
     "epsilon": Positive,
     "milestones": list[Whole],
 }
-"""What a key takes, by the end of its dotted name; of several the longest counts."""
+"""Kinds of values that keys take, by the end of their dotted names; of several the longest counts."""
 
 
 def check(config: Mapping[str, Any], defaults: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
@@ -140,7 +140,7 @@ def faults(
 
 
 def kind_of(name: str, default: Any) -> Any:
-    """What a key takes, as a type that pydantic checks: by its name, or else by its default."""
+    """Find the type that pydantic checks a key by: by its name, or else by its default."""
     parts = name.split(".")
     for start in range(len(parts)):
         if (end := ".".join(parts[start:])) in KINDS:
@@ -169,7 +169,7 @@ def takes(name: str, default: Any, value: Any) -> bool:
 
 @cache
 def adapter(kind: Any) -> TypeAdapter[Any]:
-    """What checks values of a type."""
+    """Make the checker of a type."""
     return TypeAdapter(kind)
 
 
@@ -185,12 +185,12 @@ def shown(value: Any) -> str:
 
 
 def in_words(name: str, default: Any) -> str:
-    """What a key takes, in words."""
+    """Say in words what a key takes."""
     return words(adapter(kind_of(name, default)).json_schema())
 
 
 def words(schema: Mapping[str, Any]) -> str:
-    """What a JSON schema allows, in words: `a whole number of at least 1`."""
+    """Say in words what a JSON schema allows: `a whole number of at least 1`."""
     if "description" in schema:
         return str(schema["description"])
     if "anyOf" in schema:
@@ -216,7 +216,7 @@ NAMES = {
     "null": "null",
     "object": "a mapping",
 }
-"""What a JSON schema's types are called."""
+"""Names in words of a JSON schema's types."""
 
 
 def span(schema: Mapping[str, Any]) -> str:
